@@ -1,0 +1,118 @@
+/* The audit trail: what ran, what was refused, by which rule.
+ *
+ * Two stages. The spool is an mmap'ed append-only file beside the database: a record is in it, and so survives kill -9
+ * of this process, when the append function returns. A writer thread moves records to SQLite in batches; a spool left
+ * behind by a process that died is taken in by whoever opens the same database next.
+ *
+ * The append functions are for one thread (the engine's loop); they take no lock, allocate nothing and call neither
+ * SQLite nor the kernel, except when a spool segment is full and the next is mapped. */
+#ifndef SP_AUDIT_AUDIT_H
+#define SP_AUDIT_AUDIT_H
+
+#include "util/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct sp_audit;
+
+/* Opens (creating directories 0700 and files 0600) the spool for the database at path, and starts the writer thread, which
+ * opens the database, takes in spools that dead processes left, and then follows ours.
+ * path NULL: $XDG_STATE_HOME/sallyport/audit.db (default ~/.local/state).
+ * 0, or -errno with a sentence: ENOSPC when the first segment cannot be reserved. */
+[[nodiscard]] int sp_audit_open(const char *path, struct sp_audit **out, struct sp_error *e);
+
+/* Waits until every record is in the database, removes the spool, stops the thread, frees. NULL is fine.
+ * 0, or -errno with a sentence if the database could not be written: the spool then stays for the next start. */
+[[nodiscard]] int sp_audit_close(struct sp_audit *audit, struct sp_error *e);
+
+/* Bytes with their length; need not be NUL-terminated. */
+struct sp_bytes {
+	const char *data;
+	size_t size;
+};
+
+/* Times are CLOCK_REALTIME nanoseconds since the epoch. Keys (job, process, exec) are chosen by the engine: `job` is random
+ * 64 bit, `process` and `exec` count from 1 within the job. All functions: 0, or -ENOSPC when no room could be reserved
+ * (nothing was written), or -EMSGSIZE above SP_AUDIT_RECORD_MAX. */
+#define SP_AUDIT_RECORD_MAX (8u << 20)
+
+struct sp_audit_job {
+	uint64_t job;
+	int64_t time;
+	pid_t supervisor;
+	uid_t uid;
+	const char *policy, *policy_file; /* name and file */
+	uint64_t policy_digest;
+	const char *tracking; /* "attached" */
+	const char *cwd;
+	struct sp_bytes argv; /* NUL-terminated strings, one after the other */
+};
+
+struct sp_audit_process { /* a process (thread group) came to be */
+	uint64_t job, process, parent; /* parent: key of the parent process, 0 for the root of the job */
+	int64_t time;
+	pid_t pid; /* tgid */
+};
+
+struct sp_audit_exec { /* a decision */
+	uint64_t job, process, exec;
+	int64_t time;
+	pid_t tid; /* the task that asked */
+	int action; /* enum sp_action */
+	int err; /* errno given by us; 0 if the kernel went on */
+	uint32_t matched; /* number of rules that matched */
+	const char *rule; /* winner's id, "default", or one of our own words for a refusal */
+	const char *reason; /* or NULL */
+	struct sp_bytes path; /* as the program gave it */
+	struct sp_bytes resolved; /* canonical; empty if it could not be resolved */
+	struct sp_bytes argv; /* NUL-terminated strings, whole */
+	uint32_t argc;
+};
+
+enum sp_result {
+	SP_RESULT_PENDING, /* never stored by the engine: what a reader shows when no result followed (supervisor died) */
+	SP_RESULT_DENIED, /* refused by us */
+	SP_RESULT_EXECED, /* the new program runs */
+	SP_RESULT_FAILED, /* the kernel refused: err */
+	SP_RESULT_RESTARTED, /* the syscall came back as a new notification: did not happen */
+	SP_RESULT_VANISHED, /* the caller died meanwhile */
+};
+
+enum sp_verify {
+	SP_VERIFY_NONE, /* nothing ran, nothing to verify */
+	SP_VERIFY_OK,
+	SP_VERIFY_MISMATCH, /* something else ran: an attack; the process was killed before its first instruction */
+};
+
+struct sp_audit_result {
+	uint64_t job, exec;
+	int64_t time;
+	enum sp_result result;
+	int err; /* SP_RESULT_FAILED and SP_RESULT_DENIED: positive errno */
+	enum sp_verify verify;
+	const char *detail; /* for a mismatch: what was seen; else NULL */
+};
+
+struct sp_audit_exit { /* the last task of a process is gone */
+	uint64_t job, process;
+	int64_t time;
+	int status; /* as waitpid(2) gives it */
+};
+
+struct sp_audit_job_end {
+	uint64_t job;
+	int64_t time;
+	int status; /* wait status of the job's root process */
+};
+
+[[nodiscard]] int sp_audit_job(struct sp_audit *audit, const struct sp_audit_job *record);
+[[nodiscard]] int sp_audit_process(struct sp_audit *audit, const struct sp_audit_process *record);
+[[nodiscard]] int sp_audit_exec(struct sp_audit *audit, const struct sp_audit_exec *record);
+[[nodiscard]] int sp_audit_result(struct sp_audit *audit, const struct sp_audit_result *record);
+[[nodiscard]] int sp_audit_exit(struct sp_audit *audit, const struct sp_audit_exit *record);
+[[nodiscard]] int sp_audit_job_end(struct sp_audit *audit, const struct sp_audit_job_end *record);
+
+#endif
