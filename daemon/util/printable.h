@@ -6,8 +6,16 @@
 #ifndef SP_UTIL_PRINTABLE_H
 #define SP_UTIL_PRINTABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+
+/* True if the bytes are well-formed UTF-8 (no overlong forms, no surrogates) without a NUL: what JSON and SQL can hold
+ * as text. Any thread. */
+bool sp_is_text(const char *bytes, size_t size);
+
+/* The length of the character that text of size > 0 bytes begins with; 0: it is no text, as above. Any thread. */
+size_t sp_text_step(const char *bytes, size_t size);
 
 /* Writes the safe form of size bytes to out. Any thread that owns out. */
 void sp_print_safe(FILE *out, const char *bytes, size_t size);

@@ -1,0 +1,129 @@
+/* See engine.h: makes the parts and connects them. */
+#include "engine.h"
+
+#include "job.h"
+#include "util/cleanup.h"
+
+#include <stdlib.h>
+
+struct sp_engine {
+	struct sp_job_tools tools;
+	struct sp_filter filter;
+};
+
+static const struct sp_tracer_ops tracer_ops;
+
+static void release_engine(struct sp_engine *engine)
+{
+	struct sp_gate_tools *t = &engine->tools.gate;
+
+	if (t->tracer != NULL)
+		sp_tracer_close(t->tracer);
+	if (t->blocking != NULL)
+		sp_blocking_close(t->blocking);
+	sp_index_free(t->index);
+	sp_filesystems_free(t->filesystems);
+	sp_kinds_free(t->kinds);
+	sp_filter_free(&engine->filter);
+	free(engine);
+}
+
+static void drop_engine(struct sp_engine **engine)
+{
+	if (*engine != NULL)
+		release_engine(*engine);
+}
+
+struct sp_engine *sp_engine_new(uv_loop_t *loop, struct sp_audit *audit, struct sp_error *e)
+{
+	sp_cleanup(drop_engine) struct sp_engine *engine = calloc(1, sizeof *engine);
+
+	if (engine == NULL) {
+		sp_fail(e, ENOMEM, "out of memory");
+		return NULL;
+	}
+	struct sp_gate_tools *t = &engine->tools.gate;
+	engine->tools.audit = audit;
+	engine->tools.filter = &engine->filter;
+	t->loop = loop;
+	t->index = sp_index_new();
+	t->filesystems = sp_filesystems_new();
+	t->kinds = sp_kinds_new();
+	if (t->index == NULL || t->filesystems == NULL || t->kinds == NULL) {
+		sp_fail(e, ENOMEM, "out of memory");
+		return NULL;
+	}
+	if (sp_filter_compile(&engine->filter, e) != 0)
+		return NULL;
+	t->blocking = sp_blocking_new(loop, e);
+	if (t->blocking == NULL)
+		return NULL;
+	t->tracer = sp_tracer_new(loop, t->index, &tracer_ops, engine, e);
+	if (t->tracer == NULL)
+		return NULL;
+	return sp_steal_ptr(engine);
+}
+
+void sp_engine_close(struct sp_engine *engine)
+{
+	release_engine(engine);
+}
+
+struct sp_job *sp_job_start(struct sp_engine *engine, const struct sp_job_plan *plan, struct sp_error *e)
+{
+	return sp_job_new(&engine->tools, plan, e);
+}
+
+/* --- the tracer's events go to the job of the task --- */
+
+static void on_process_born(struct sp_process *process, void *context)
+{
+	(void)context;
+	sp_job_process_born(process->job, process);
+}
+
+static void on_exec_stop(struct sp_task *task, void *context)
+{
+	(void)context;
+	sp_gatekeeper_exec_stop(sp_job_gatekeeper(task->process->job), task);
+}
+
+static void on_stopped(struct sp_task *task, void *context)
+{
+	(void)context;
+	sp_gatekeeper_stopped(sp_job_gatekeeper(task->process->job), task);
+}
+
+static void on_gone(struct sp_task *task, void *context)
+{
+	(void)context;
+	sp_gatekeeper_gone(sp_job_gatekeeper(task->process->job), task);
+}
+
+static void on_process_gone(struct sp_process *process, void *context)
+{
+	(void)context;
+	sp_job_process_gone(process->job, process);
+}
+
+static void on_group_stop(struct sp_process *process, int signal, void *context)
+{
+	(void)context;
+	sp_job_group_stop(process->job, process, signal);
+}
+
+static bool is_held(const struct sp_task *task, void *context)
+{
+	(void)context;
+	return sp_gatekeeper_holds(sp_job_gatekeeper(task->process->job), task);
+}
+
+static const struct sp_tracer_ops tracer_ops = {
+	.process_born = on_process_born,
+	.exec_stop = on_exec_stop,
+	.stopped = on_stopped,
+	.gone = on_gone,
+	.process_gone = on_process_gone,
+	.group_stop = on_group_stop,
+	.held = is_held,
+};

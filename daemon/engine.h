@@ -1,0 +1,71 @@
+/* The engine: one loop, one tracer, any number of jobs. daemon/main.c and client/run.c talk to nothing else.
+ *
+ * Everything here is called from the thread that runs the loop, which is also the thread that traces. */
+#ifndef SP_ENGINE_H
+#define SP_ENGINE_H
+
+#include "audit/audit.h"
+#include "policy/policy.h"
+#include "util/error.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uv.h>
+
+struct sp_engine;
+struct sp_job;
+
+/* audit: where everything is recorded; must outlive the engine; NULL: nowhere (for benchmarks and tests). SIGCHLD must be
+ * blocked in every thread and not ignored. NULL with *e filled on failure. */
+[[nodiscard]] struct sp_engine *sp_engine_new(uv_loop_t *loop, struct sp_audit *audit, struct sp_error *e);
+
+/* No job may be left. Handles are closed by the loop, which must run once more; the engine is freed by it. */
+void sp_engine_close(struct sp_engine *engine);
+
+/* What a job tells its owner, on the loop. Any may be NULL. */
+struct sp_job_events {
+	/* The program could not be started, and the reason. root_exit and done follow. */
+	void (*launch_failed)(struct sp_job *job, const struct sp_error *e, void *context);
+	/* The root process was stopped (signal) or continued (0) by job control. */
+	void (*root_stop)(struct sp_job *job, int signal, void *context);
+	/* The root process has ended: a status as waitpid(2) gives it. */
+	void (*root_exit)(struct sp_job *job, int status, void *context);
+	/* The last task is gone. The job is freed after this call. */
+	void (*done)(struct sp_job *job, void *context);
+};
+
+struct sp_job_plan {
+	const char *file; /* the program; with a slash */
+	char *const *argv, *const *envp;
+	const char *cwd; /* for the record: the child inherits ours */
+	const sigset_t *signal_mask; /* what the program shall have */
+	bool ignore_sigchld;
+	const struct sp_policy *policy; /* must outlive the job */
+	const struct sp_job_events *events;
+	void *context;
+};
+
+/* Starts a supervised program. The plan and what it points to are not needed after the call, policy and events excepted.
+ * NULL with *e filled on failure; nothing runs then. */
+[[nodiscard]] struct sp_job *sp_job_start(struct sp_engine *engine, const struct sp_job_plan *plan, struct sp_error *e);
+
+/* SIGKILL for every process of the job. */
+void sp_job_kill(struct sp_job *job);
+
+bool sp_job_has(const struct sp_job *job, pid_t pid); /* is this process or thread one of its tasks? */
+pid_t sp_job_root(const struct sp_job *job); /* pid of the root process */
+uint64_t sp_job_id(const struct sp_job *job); /* as in the audit database */
+
+struct sp_job_counts {
+	uint64_t execs, denied, failed, mismatches; /* decisions; refused by us; refused by the kernel; attacks */
+	uint64_t processes; /* ever */
+	size_t tasks; /* now in the engine's index */
+	unsigned gates; /* now */
+	uint64_t audit_failures; /* records that could not be written */
+	uint64_t illegal; /* events that must not happen: a bug */
+};
+struct sp_job_counts sp_job_counts(const struct sp_job *job);
+
+#endif

@@ -1,0 +1,318 @@
+/* See resolve.h. The usual path costs one openat2(2) below the caller's root. What that cannot express (magic links,
+ * /proc/self, an absolute symlink or .. above a relative path) is walked component by component. */
+#include "inspect/resolve.h"
+
+#include "util/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+enum { SYMLINKS_MAX = 40 /* as the kernel: MAXSYMLINKS */, PROC_ROOT_INO = 1 };
+
+static int open_fast(const struct sp_lookup *l, int base, const char *path, uint64_t scope, int flags);
+static bool surely_missing(const struct sp_lookup *l, int base, const char *path, uint64_t scope);
+static int walk(const struct sp_lookup *l, int base, const char *path, int flags);
+static int describe(const struct sp_lookup *l, struct sp_file *file);
+
+static int open_link(pid_t tid, const char *what)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof path, "/proc/%d/%s", tid, what);
+	int fd = open(path, O_PATH | O_CLOEXEC);
+	return fd >= 0 ? fd : -errno;
+}
+
+/* What a relative path starts from. An fd or -errno. */
+static int open_base(const struct sp_lookup *l, int dirfd)
+{
+	char what[32];
+
+	if (dirfd == AT_FDCWD)
+		return open_link(l->tid, "cwd");
+	(void)snprintf(what, sizeof what, "fd/%d", dirfd);
+	int fd = dirfd >= 0 ? open_link(l->tid, what) : -EBADF;
+	return fd == -ENOENT ? -EBADF : fd;
+}
+
+static int open_path(const struct sp_lookup *l, int dirfd, const char *path, int flags)
+{
+	bool absolute = path[0] == '/';
+
+	if (path[0] == '\0')
+		return (flags & AT_EMPTY_PATH) != 0 ? open_base(l, dirfd) : -ENOENT;
+	cleanup_close int base = absolute ? open_link(l->tid, "root") : open_base(l, dirfd);
+	if (base < 0)
+		return base;
+	/* From a directory in the middle of a tree "in root" would mean something else: stay beneath it, or walk. */
+	uint64_t scope = absolute ? RESOLVE_IN_ROOT : RESOLVE_BENEATH;
+	int fd = open_fast(l, base, path, scope, flags);
+	if (fd >= 0 || fd == -EAGAIN)
+		return fd;
+	if (fd == -ENOENT && surely_missing(l, base, path, scope))
+		return fd;
+	return l->may_block ? walk(l, base, path, flags) : -EAGAIN;
+}
+
+int sp_resolve(const struct sp_lookup *l, int dirfd, const char *path, int flags, struct sp_file *file)
+{
+	file->fd = open_path(l, dirfd, path, flags);
+	if (file->fd < 0)
+		return file->fd;
+	int err = describe(l, file);
+	if (err != 0)
+		sp_file_close(file);
+	return err;
+}
+
+void sp_file_close(struct sp_file *file)
+{
+	sp_close_fd(&file->fd);
+	file->fd = -1;
+}
+
+static int open_how(int base, const char *path, uint64_t flags, uint64_t resolve)
+{
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC | flags, .resolve = resolve};
+	long fd = syscall(SYS_openat2, base, path, &how, sizeof how);
+
+	return fd >= 0 ? (int)fd : -errno;
+}
+
+static int open_fast(const struct sp_lookup *l, int base, const char *path, uint64_t scope, int flags)
+{
+	uint64_t nofollow = (flags & AT_SYMLINK_NOFOLLOW) != 0 ? O_NOFOLLOW : 0;
+
+	return open_how(base, path, nofollow,
+			scope | RESOLVE_NO_MAGICLINKS | (l->may_block ? 0 : RESOLVE_CACHED));
+}
+
+/* ENOENT from open_fast() is the caller's ENOENT only where the path does not lead through procfs, in which "self" is somebody
+ * else for us: the directory must be there, on another file system, and have no such name. */
+static bool surely_missing(const struct sp_lookup *l, int base, const char *path, uint64_t scope)
+{
+	char directory[SP_PATH_MAX];
+	const char *slash = strrchr(path, '/');
+	struct statfs fs;
+
+	if (slash == NULL || slash[1] == '\0')
+		return false;
+	(void)snprintf(directory, sizeof directory, "%.*s", (int)(slash - path + 1), path);
+	cleanup_close int fd = open_fast(l, base, directory, scope, 0);
+	if (fd < 0 || fstatfs(fd, &fs) != 0 || fs.f_type == PROC_SUPER_MAGIC)
+		return false;
+	cleanup_close int name = open_how(fd, slash + 1, O_NOFOLLOW, l->may_block ? 0 : RESOLVE_CACHED);
+	return name == -ENOENT;
+}
+
+/* --- the walk --- */
+
+struct walk {
+	const struct sp_lookup *lookup;
+	int root, at; /* O_PATH fds; at is ours to close */
+	int links; /* symlinks followed */
+	char *rest; /* what is still to walk; allocated */
+};
+
+static bool same_directory(int a, int b)
+{
+	struct statx x, y;
+	const unsigned want = STATX_INO | STATX_MNT_ID;
+
+	return statx(a, "", AT_EMPTY_PATH, want, &x) == 0 && statx(b, "", AT_EMPTY_PATH, want, &y) == 0 &&
+	       x.stx_ino == y.stx_ino && x.stx_dev_major == y.stx_dev_major && x.stx_dev_minor == y.stx_dev_minor &&
+	       x.stx_mnt_id == y.stx_mnt_id;
+}
+
+static int move_to(struct walk *w, int fd)
+{
+	if (fd < 0)
+		return fd;
+	(void)close(w->at);
+	w->at = fd;
+	return 0;
+}
+
+static int go_up(struct walk *w)
+{
+	if (same_directory(w->at, w->root))
+		return 0;
+	int fd = openat(w->at, "..", O_PATH | O_CLOEXEC);
+	return move_to(w, fd >= 0 ? fd : -errno);
+}
+
+/* In procfs: is the symlink `name` in directory `at` one whose text must not be read but followed by the kernel? Those in
+ * the root of procfs (self, thread-self, mounts, net) are ordinary. */
+static bool is_magic(const struct walk *w, int link)
+{
+	struct statfs fs;
+	struct stat st;
+
+	return fstatfs(link, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC && fstat(w->at, &st) == 0 &&
+	       st.st_ino != PROC_ROOT_INO;
+}
+
+/* The text of a symlink, as the caller would read it: "self" and "thread-self" are the caller. */
+static int read_link(const struct walk *w, int link, const char *name, char text[static SP_PATH_MAX])
+{
+	char own[32];
+	struct statfs fs;
+	ssize_t n = readlinkat(link, "", text, SP_PATH_MAX - 1);
+
+	if (n < 0)
+		return -errno;
+	text[n] = '\0';
+	bool in_proc = fstatfs(link, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+	(void)snprintf(own, sizeof own, "%d", getpid());
+	if (in_proc && strcmp(name, "self") == 0 && strcmp(text, own) == 0)
+		(void)snprintf(text, SP_PATH_MAX, "%d", w->lookup->tgid);
+	else if (in_proc && strcmp(name, "thread-self") == 0)
+		(void)snprintf(text, SP_PATH_MAX, "%d/task/%d", w->lookup->tgid, w->lookup->tid);
+	return n == 0 ? -ENOENT : 0;
+}
+
+static int follow(struct walk *w, int link, const char *name)
+{
+	char text[SP_PATH_MAX];
+
+	if (++w->links > SYMLINKS_MAX)
+		return -ELOOP;
+	if (is_magic(w, link)) {
+		int fd = openat(w->at, name, O_PATH | O_CLOEXEC);
+
+		return move_to(w, fd >= 0 ? fd : -errno);
+	}
+	int err = read_link(w, link, name, text);
+	if (err != 0)
+		return err;
+	char *rest = NULL;
+	if (asprintf(&rest, "%s/%s", text, w->rest) < 0)
+		return -ENOMEM;
+	free(w->rest);
+	w->rest = rest;
+	if (text[0] != '/')
+		return 0;
+	int root = fcntl(w->root, F_DUPFD_CLOEXEC, 0);
+	return move_to(w, root >= 0 ? root : -errno);
+}
+
+/* Takes the first component off w->rest. Empty: nothing is left. last: no other follows. */
+static int next_component(struct walk *w, char name[static NAME_MAX + 1], bool *last)
+{
+	char *start = w->rest + strspn(w->rest, "/");
+	size_t length = strcspn(start, "/");
+
+	if (length > NAME_MAX)
+		return -ENAMETOOLONG;
+	memcpy(name, start, length);
+	name[length] = '\0';
+	char *after = start + length;
+	*last = after[strspn(after, "/")] == '\0';
+	memmove(w->rest, after, strlen(after) + 1);
+	return 0;
+}
+
+static int step(struct walk *w, const char *name, bool keep_link)
+{
+	struct stat st;
+
+	if (strcmp(name, ".") == 0)
+		return 0;
+	if (strcmp(name, "..") == 0)
+		return go_up(w);
+	cleanup_close int fd = openat(w->at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) != 0)
+		return -errno;
+	if (S_ISLNK(st.st_mode) && !keep_link)
+		return follow(w, fd, name);
+	return move_to(w, sp_steal_fd(&fd));
+}
+
+static void walk_done(struct walk *w)
+{
+	sp_close_fd(&w->root);
+	sp_close_fd(&w->at);
+	free(w->rest);
+}
+
+static int walk(const struct sp_lookup *l, int base, const char *path, int flags)
+{
+	sp_cleanup(walk_done) struct walk w = {.lookup = l, .root = open_link(l->tid, "root"), .at = -1};
+	char name[NAME_MAX + 1];
+	bool last = false, directory = path[strlen(path) - 1] == '/';
+
+	w.at = fcntl(base, F_DUPFD_CLOEXEC, 0);
+	w.rest = strdup(path);
+	if (w.root < 0 || w.at < 0 || w.rest == NULL)
+		return w.root < 0 ? w.root : -ENOMEM;
+	for (;;) {
+		int err = next_component(&w, name, &last);
+
+		if (err == 0 && name[0] == '\0')
+			break;
+		if (err == 0)
+			err = step(&w, name, last && !directory && (flags & AT_SYMLINK_NOFOLLOW) != 0);
+		if (err != 0)
+			return err;
+	}
+	return sp_steal_fd(&w.at);
+}
+
+/* --- what it is --- */
+
+static bool in_our_mount_namespace(pid_t tid)
+{
+	char path[64];
+	struct stat theirs, ours;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/ns/mnt", tid);
+	return stat(path, &theirs) == 0 && stat("/proc/self/ns/mnt", &ours) == 0 && theirs.st_ino == ours.st_ino;
+}
+
+/* Does the canonical path lead to this very file for us? 1 or 0, or -EAGAIN: finding out would block. */
+static int name_holds(const struct sp_lookup *l, const struct sp_file *file)
+{
+	struct stat st;
+	cleanup_close int fd = open_how(AT_FDCWD, file->path, O_NOFOLLOW,
+					RESOLVE_NO_SYMLINKS | (l->may_block ? 0 : RESOLVE_CACHED));
+
+	if (fd == -EAGAIN && !l->may_block)
+		return fd;
+	return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == file->st.st_dev && st.st_ino == file->st.st_ino;
+}
+
+static int describe(const struct sp_lookup *l, struct sp_file *file)
+{
+	static const char deleted[] = " (deleted)";
+	const size_t tail = sizeof deleted - 1;
+	char link[64];
+
+	if (fstat(file->fd, &file->st) != 0)
+		return -errno;
+	(void)snprintf(link, sizeof link, "/proc/self/fd/%d", file->fd);
+	ssize_t n = readlink(link, file->path, sizeof file->path - 1);
+	if (n < 0)
+		return -errno;
+	file->path[n] = '\0';
+	file->anonymous = file->st.st_nlink == 0 || file->path[0] != '/';
+	file->foreign = false;
+	bool marked = (size_t)n > tail && strcmp(file->path + (size_t)n - tail, deleted) == 0;
+	if (file->anonymous || (!marked && in_our_mount_namespace(l->tid)))
+		return 0;
+	int holds = name_holds(l, file);
+	if (holds < 0)
+		return holds;
+	/* One of several hard links may have been deleted: then the name that is left is not known. */
+	file->anonymous = marked && holds == 0;
+	file->foreign = !marked && holds == 0;
+	return 0;
+}

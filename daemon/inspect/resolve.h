@@ -1,0 +1,31 @@
+/* From the words of an execve to the file that would run: through the caller's root, working directory and fds, never by
+ * looking at the string alone. */
+#ifndef SP_INSPECT_RESOLVE_H
+#define SP_INSPECT_RESOLVE_H
+
+#include "inspect/memory.h"
+
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+struct sp_file {
+	int fd; /* O_PATH: holds the inode, so that its number cannot be given to another file; -1: none */
+	struct stat st;
+	char path[SP_PATH_MAX]; /* canonical, as the supervisor sees it */
+	bool anonymous; /* no name leads to it: memfd, deleted, O_TMPFILE */
+	bool foreign; /* the name is one of the job's own mount namespace: a claim */
+};
+void sp_file_close(struct sp_file *file);
+
+struct sp_lookup {
+	pid_t tid, tgid; /* the task whose view counts; it must be stopped or blocked */
+	bool may_block; /* may this thread wait for a disk or a server? */
+};
+
+/* Resolves path as execveat(2) would with dirfd and flags (AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW).
+ * 0 and a file the caller closes, or the -errno the kernel would give, or -EAGAIN: would block. */
+[[nodiscard]] int sp_resolve(const struct sp_lookup *lookup, int dirfd, const char *path, int flags,
+			     struct sp_file *file);
+
+#endif

@@ -1,0 +1,131 @@
+/* sp_verify(): the proof in the exec stop. What is compared is what the kernel copied, which nobody can change any more: the
+ * new program's memory is shared with nobody and it has not run one instruction. */
+#include "inspect/inspect.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool same_words(pid_t tgid, const char *what, const struct sp_strings *expected);
+static bool is_binfmt_misc(const struct sp_inspection *in, pid_t tgid, const struct stat *exe);
+
+static const struct sp_strings no_words = {.data = (char *)"", .size = 1, .count = 1};
+
+bool sp_verify(const struct sp_inspection *in, pid_t tgid, char *detail, size_t size)
+{
+	const struct sp_file *file = in->interpreter.fd >= 0 ? &in->interpreter : &in->file;
+	const struct sp_strings *argv = in->final_argv.count > 0 ? &in->final_argv : &in->argv;
+	char path[64];
+	struct stat exe;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/exe", tgid);
+	if (stat(path, &exe) != 0) {
+		(void)snprintf(detail, size, "the program that runs cannot be looked at: %s", strerror(errno));
+		return false;
+	}
+	if (argv->count == 0)
+		argv = &no_words; /* since 5.18 the kernel makes an empty argv one empty string */
+	if (exe.st_dev != file->st.st_dev || exe.st_ino != file->st.st_ino) {
+		if (is_binfmt_misc(in, tgid, &exe))
+			return true;
+		char real[SP_PATH_MAX];
+		ssize_t n = readlink(path, real, sizeof real - 1);
+
+		real[n > 0 ? n : 0] = '\0';
+		(void)snprintf(detail, size, "another file runs: %s", real);
+		return false;
+	}
+	if (!same_words(tgid, "cmdline", argv)) {
+		(void)snprintf(detail, size, "the arguments are not those that were approved");
+		return false;
+	}
+	if (in->envp_address != 0 && !same_words(tgid, "environ", &in->envp)) {
+		(void)snprintf(detail, size, "the environment is not the one that was approved");
+		return false;
+	}
+	return true;
+}
+
+/* Is /proc/TGID/WHAT, read to its end, exactly these words? */
+static bool same_words(pid_t tgid, const char *what, const struct sp_strings *expected)
+{
+	char path[64], buffer[16384];
+	size_t at = 0;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/%s", tgid, what);
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	do {
+		ssize_t n = read(fd, buffer, sizeof buffer);
+
+		if (n < 0)
+			return false;
+		if (n == 0)
+			return at == expected->size;
+		if (at + (size_t)n > expected->size || memcmp(buffer, expected->data + at, (size_t)n) != 0)
+			return false;
+		at += (size_t)n;
+		/* Short, and all there: the next read could only say that it is the end. */
+		if (at == expected->size && (size_t)n < sizeof buffer)
+			return true;
+	} while (true);
+}
+
+/* --- binfmt_misc: the administrator's own interpreters, which the kernel puts in front as it does for #! --- */
+
+static bool argv_behind_interpreter(const struct sp_inspection *in, pid_t tgid, const char *interpreter, bool keeps_argv0)
+{
+	sp_cleanup(sp_strings_free) struct sp_strings words = {0};
+	int err = sp_strings_append(&words, interpreter, strlen(interpreter));
+
+	if (err == 0)
+		err = sp_strings_append(&words, in->path, strlen(in->path));
+	for (size_t i = keeps_argv0 ? 0 : 1; err == 0 && i < in->argv.count; i++)
+		err = sp_strings_append(&words, in->argv.item[i], strlen(in->argv.item[i]));
+	return err == 0 && same_words(tgid, "cmdline", &words);
+}
+
+/* One entry (Documentation/admin-guide/binfmt-misc.rst): "enabled", "interpreter PATH", "flags: POCF". */
+static bool entry_matches(int directory, const char *name, const struct sp_inspection *in, pid_t tgid,
+			  const struct stat *exe)
+{
+	char text[SP_PATH_MAX + 512], interpreter[SP_PATH_MAX] = "", flags[16] = "";
+	struct stat st;
+	cleanup_close int fd = openat(directory, name, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	const char *line = strstr(text, "interpreter "), *flag_line = strstr(text, "flags: ");
+	if (strncmp(text, "enabled", 7) != 0 || line == NULL || sscanf(line, "interpreter %4095s", interpreter) != 1)
+		return false;
+	if (flag_line != NULL)
+		(void)sscanf(flag_line, "flags: %15s", flags);
+	return stat(interpreter, &st) == 0 && st.st_dev == exe->st_dev && st.st_ino == exe->st_ino &&
+	       argv_behind_interpreter(in, tgid, interpreter, strchr(flags, 'P') != NULL);
+}
+
+static void close_directory(DIR **d)
+{
+	if (*d != NULL)
+		(void)closedir(*d);
+}
+
+static bool is_binfmt_misc(const struct sp_inspection *in, pid_t tgid, const struct stat *exe)
+{
+	sp_cleanup(close_directory) DIR *d = opendir("/proc/sys/fs/binfmt_misc");
+	const struct dirent *entry;
+
+	while (d != NULL && (entry = readdir(d)) != NULL)
+		if (entry->d_name[0] != '.' && strcmp(entry->d_name, "register") != 0 &&
+		    strcmp(entry->d_name, "status") != 0 && entry_matches(dirfd(d), entry->d_name, in, tgid, exe))
+			return true;
+	return false;
+}

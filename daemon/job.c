@@ -1,0 +1,552 @@
+/* See engine.h and job.h: ties the gate to the policy and the audit trail, and the launch to the tracer. */
+#include "job.h"
+
+#include "launch/launch.h"
+#include "notify/listener.h"
+#include "util/cleanup.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { FREEZE_DEADLINE = 5000, READ_DEADLINE = 5000, EXEC_DEADLINE = 5000 }; /* milliseconds */
+
+struct sp_job {
+	struct sp_job_tools tools;
+	const struct sp_policy *policy;
+	const struct sp_job_events *events;
+	void *context;
+	uint64_t id;
+	struct sp_gatekeeper *keeper;
+	struct sp_listener *listener;
+	struct sp_list processes; /* struct sp_process.job_link */
+	struct sp_process *root; /* NULL once it has ended */
+	pid_t root_pid;
+	int root_status;
+	uv_poll_t channel; /* of the launch */
+	int channel_fd;
+	bool launching; /* the channel is open */
+	bool ended; /* the last process is gone */
+	uint64_t last_process, last_exec; /* keys given out */
+	struct sp_error refusal; /* why the root program was not run, if it was us */
+	struct sp_job_counts counts;
+};
+
+static const struct sp_gate_ops gate_ops;
+static void on_notification(const struct seccomp_notif *notification, void *context);
+static void on_channel(uv_poll_t *handle, int status, int events);
+static void close_channel(struct sp_job *job);
+static void finish(struct sp_job *job);
+
+static int64_t now(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Counts what could not be recorded; execs are refused where their record fails, the rest must not stop the job. */
+static bool recorded(struct sp_job *job, int err)
+{
+	job->counts.audit_failures += err != 0;
+	return err == 0;
+}
+
+static size_t join_words(char *const *words, char *to)
+{
+	size_t size = 0;
+
+	for (size_t i = 0; words[i] != NULL; i++) {
+		size_t length = strlen(words[i]) + 1;
+
+		if (to != NULL)
+			memcpy(to + size, words[i], length);
+		size += length;
+	}
+	return size;
+}
+
+static int record_job(struct sp_job *job, const struct sp_job_plan *plan)
+{
+	size_t size = join_words(plan->argv, NULL);
+	cleanup_free char *argv = malloc(size);
+
+	if (argv == NULL)
+		return -ENOMEM;
+	(void)join_words(plan->argv, argv);
+	const struct sp_audit_job record = {
+		.job = job->id,
+		.time = now(),
+		.supervisor = getpid(),
+		.uid = getuid(),
+		.policy = sp_policy_name(plan->policy),
+		.policy_file = sp_policy_file(plan->policy),
+		.policy_digest = sp_policy_digest(plan->policy),
+		.tracking = "attached",
+		.cwd = plan->cwd != NULL ? plan->cwd : "",
+		.argv = {.data = argv, .size = size},
+	};
+	return job->tools.audit != NULL ? sp_audit_job(job->tools.audit, &record) : 0;
+}
+
+/* Gives up a job that has no process yet. */
+static void drop_job(struct sp_job **at)
+{
+	struct sp_job *job = *at;
+
+	if (job == NULL)
+		return;
+	if (job->keeper != NULL)
+		sp_gatekeeper_close(job->keeper);
+	job->ended = true;
+	if (job->launching)
+		close_channel(job);
+	else
+		free(job);
+}
+
+/* It waits for our word, which it will not get. */
+static void end_child(const struct sp_job *job)
+{
+	(void)kill(job->root_pid, SIGKILL);
+	(void)waitpid(job->root_pid, NULL, 0);
+}
+
+static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struct sp_error *e)
+{
+	const struct sp_launch launch = {
+		.file = plan->file,
+		.argv = plan->argv,
+		.envp = plan->envp,
+		.signal_mask = plan->signal_mask,
+		.ignore_sigchld = plan->ignore_sigchld,
+		.filter = job->tools.filter,
+	};
+	int err = sp_launch_fork(&launch, &job->root_pid, &job->channel_fd, e);
+
+	if (err != 0)
+		return err;
+	err = uv_poll_init(job->tools.gate.loop, &job->channel, job->channel_fd);
+	if (err != 0) {
+		(void)close(job->channel_fd);
+		end_child(job);
+		return sp_fail(e, -err, "cannot watch the launch: %s", uv_strerror(err));
+	}
+	job->launching = true;
+	job->channel.data = job;
+	(void)uv_poll_start(&job->channel, UV_READABLE, on_channel);
+	err = sp_tracer_seize(job->tools.gate.tracer, job->root_pid, job, &job->root, e);
+	if (err != 0)
+		end_child(job);
+	return err;
+}
+
+struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_plan *plan, struct sp_error *e)
+{
+	sp_cleanup(drop_job) struct sp_job *job = calloc(1, sizeof *job);
+
+	if (job == NULL) {
+		sp_fail(e, ENOMEM, "out of memory");
+		return NULL;
+	}
+	job->tools = *tools;
+	job->policy = plan->policy;
+	job->events = plan->events;
+	job->context = plan->context;
+	sp_list_init(&job->processes);
+	const struct sp_gate_settings settings = {
+		.want_env = sp_policy_wants_env(plan->policy),
+		.freeze_deadline = FREEZE_DEADLINE,
+		.read_deadline = READ_DEADLINE,
+		.exec_deadline = EXEC_DEADLINE,
+	};
+	if (getrandom(&job->id, sizeof job->id, 0) != (ssize_t)sizeof job->id) {
+		sp_fail(e, errno, "no random numbers: %s", strerror(errno));
+		return NULL;
+	}
+	job->keeper = sp_gatekeeper_new(&tools->gate, &settings, &job->processes, &gate_ops, job);
+	if (job->keeper == NULL) {
+		sp_fail(e, ENOMEM, "out of memory");
+		return NULL;
+	}
+	int err = record_job(job, plan);
+	if (err != 0)
+		sp_fail(e, -err, "the job cannot be recorded: %s", strerror(-err));
+	else
+		err = start_child(job, plan, e);
+	if (err != 0)
+		return NULL;
+	sp_job_process_born(job, job->root);
+	return sp_steal_ptr(job);
+}
+
+void sp_job_kill(struct sp_job *job)
+{
+	const struct sp_process *process;
+
+	sp_list_each (process, &job->processes, job_link)
+		sp_tracer_kill(process);
+}
+
+bool sp_job_has(const struct sp_job *job, pid_t pid)
+{
+	const struct sp_task *task = sp_index_find(job->tools.gate.index, pid);
+
+	return task != NULL && task->process != NULL && task->process->job == job;
+}
+
+pid_t sp_job_root(const struct sp_job *job)
+{
+	return job->root_pid;
+}
+
+uint64_t sp_job_id(const struct sp_job *job)
+{
+	return job->id;
+}
+
+struct sp_job_counts sp_job_counts(const struct sp_job *job)
+{
+	struct sp_job_counts counts = job->counts;
+	const struct sp_gate_stats gates = sp_gatekeeper_stats(job->keeper);
+
+	counts.mismatches = gates.mismatches;
+	counts.illegal = gates.illegal;
+	counts.gates = sp_gatekeeper_active(job->keeper);
+	counts.tasks = sp_index_size(job->tools.gate.index);
+	return counts;
+}
+
+struct sp_gatekeeper *sp_job_gatekeeper(const struct sp_job *job)
+{
+	return job->keeper;
+}
+
+/* --- processes --- */
+
+void sp_job_process_born(struct sp_job *job, struct sp_process *process)
+{
+	process->key = ++job->last_process;
+	sp_list_add(&job->processes, &process->job_link);
+	job->counts.processes++;
+	const struct sp_audit_process record = {
+		.job = job->id,
+		.process = process->key,
+		.parent = process->parent != NULL ? process->parent->key : 0,
+		.time = now(),
+		.pid = process->tgid,
+	};
+	if (job->tools.audit != NULL)
+		(void)recorded(job, sp_audit_process(job->tools.audit, &record));
+}
+
+void sp_job_process_gone(struct sp_job *job, struct sp_process *process)
+{
+	const struct sp_audit_exit record = {
+		.job = job->id, .process = process->key, .time = now(), .status = process->status};
+
+	if (job->tools.audit != NULL)
+		(void)recorded(job, sp_audit_exit(job->tools.audit, &record));
+	if (process == job->root) {
+		job->root = NULL;
+		job->root_status = process->status;
+		if (job->launching) /* read what it may have said at the end */
+			on_channel(&job->channel, 0, UV_READABLE);
+		if (job->events->root_exit != NULL)
+			job->events->root_exit(job, process->status, job->context);
+	}
+	if (sp_list_empty(&job->processes))
+		finish(job);
+}
+
+void sp_job_group_stop(struct sp_job *job, const struct sp_process *process, int signal)
+{
+	if (process == job->root && job->events->root_stop != NULL)
+		job->events->root_stop(job, signal, job->context);
+}
+
+static void finish(struct sp_job *job)
+{
+	const struct sp_audit_job_end record = {.job = job->id, .time = now(), .status = job->root_status};
+
+	if (job->tools.audit != NULL)
+		(void)recorded(job, sp_audit_job_end(job->tools.audit, &record));
+	job->ended = true;
+	sp_listener_close(job->listener);
+	job->listener = NULL;
+	if (job->events->done != NULL)
+		job->events->done(job, job->context);
+	sp_gatekeeper_close(job->keeper);
+	if (job->launching)
+		close_channel(job);
+	else
+		free(job);
+}
+
+/* --- launch --- */
+
+static void on_channel_closed(uv_handle_t *handle)
+{
+	struct sp_job *job = handle->data;
+
+	(void)close(job->channel_fd);
+	job->launching = false;
+	if (job->ended)
+		free(job);
+}
+
+static void close_channel(struct sp_job *job)
+{
+	if (!uv_is_closing((uv_handle_t *)&job->channel))
+		uv_close((uv_handle_t *)&job->channel, on_channel_closed);
+}
+
+static void launch_failed(struct sp_job *job, const struct sp_error *e)
+{
+	if (job->events->launch_failed != NULL)
+		job->events->launch_failed(job, e, job->context);
+}
+
+static void failed_stage(struct sp_job *job, const struct sp_launch_message *message)
+{
+	struct sp_error e;
+	const char *what = strerror(message->err);
+
+	if (message->stage == SP_STAGE_EXEC && job->refusal.err != 0)
+		e = job->refusal;
+	else if (message->stage == SP_STAGE_EXEC)
+		(void)sp_fail(&e, message->err, "%s", what);
+	else if (message->stage == SP_STAGE_FILTER && message->err == EBUSY)
+		(void)sp_fail(&e, EBUSY, "this shell is already supervised: a filter with a listener is in force, and the "
+					 "kernel allows one only");
+	else if (message->stage == SP_STAGE_FILTER && message->err == EINVAL)
+		(void)sp_fail(&e, EINVAL, "this kernel is too old: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19");
+	else
+		(void)sp_fail(&e, message->err, "%s failed: %s", sp_launch_stage_name(message->stage), what);
+	launch_failed(job, &e);
+}
+
+static int take_listener(struct sp_job *job, int fd)
+{
+	struct sp_error e;
+
+	job->listener = sp_listener_new(job->tools.gate.loop, fd, on_notification, job, &e);
+	if (job->listener == NULL) {
+		launch_failed(job, &e);
+		return -e.err;
+	}
+	sp_gatekeeper_set_listener(job->keeper, job->listener);
+	return sp_launch_go(job->channel_fd);
+}
+
+static void on_channel(uv_poll_t *handle, int status, int events)
+{
+	struct sp_job *job = handle->data;
+	struct sp_launch_message message;
+	int listener = -1;
+
+	(void)events;
+	int got = status == 0 ? sp_launch_receive(job->channel_fd, &message, &listener) : status;
+	if (got == -EAGAIN)
+		return;
+	if (got == 1 && message.err == 0 && job->listener == NULL && take_listener(job, listener) == 0)
+		return;
+	if (got == 1 && message.err != 0)
+		failed_stage(job, &message);
+	if (got != 0 && job->root != NULL && !(got == 1 && message.err != 0))
+		sp_tracer_kill(job->root); /* it does not speak as it should */
+	close_channel(job);
+}
+
+/* --- execs --- */
+
+static void on_notification(const struct seccomp_notif *notification, void *context)
+{
+	struct sp_job *job = context;
+	struct sp_task *caller = sp_index_find(job->tools.gate.index, (pid_t)notification->pid);
+
+	if (caller == NULL || caller->process == NULL || caller->process->job != job) {
+		/* Every task is in the index before it runs: this would be a bug, and what we do not know does not exec. */
+		job->counts.illegal++;
+		(void)fprintf(stderr, "sallyport: exec by unknown task %" PRIu32 " refused\n", notification->pid);
+		(void)sp_listener_answer(job->listener, notification->id, EPERM);
+		return;
+	}
+	sp_gatekeeper_notified(job->keeper, caller, notification);
+}
+
+/* A decision with the words to record it by. */
+struct ruling {
+	enum sp_action action;
+	int err; /* what we answer; 0: the kernel goes on */
+	bool failed; /* err is the kernel's answer, given by us because we know it */
+	const char *rule, *reason;
+	uint32_t matched;
+};
+
+static struct ruling refuse_by(const char *rule, int err, const char *reason)
+{
+	return (struct ruling){.action = SP_DENY, .err = err, .rule = rule, .reason = reason};
+}
+
+/* What the inspection could not do. */
+static struct ruling rule_failure(const struct sp_inspection *in, int err)
+{
+	if (err == -ETIMEDOUT)
+		return refuse_by("deadline", EAGAIN, "the caller could not be stopped and read in time");
+	if (in->ours)
+		return refuse_by("uninspectable", -err, in->reason);
+	/* The kernel will find the same; where the caller is another user than we are, it may find another errno, so it is
+	 * asked. Should it find a program all the same, that one was not approved, and is killed. */
+	return (struct ruling){
+		.action = SP_ALLOW, .err = in->same_user ? -err : 0, .failed = true, .rule = "unresolved"};
+}
+
+static struct sp_decision decide_file(const struct sp_job *job, const struct sp_file *file, const struct sp_strings *argv,
+				      const struct sp_strings *envp)
+{
+	const struct sp_exec exec = {
+		.path = file->path,
+		.anonymous = file->anonymous,
+		.foreign = file->foreign,
+		.argv = argv->item,
+		.argc = argv->count,
+		.envp = envp->item,
+		.envc = envp->count,
+	};
+	struct sp_decision decision;
+
+	sp_policy_decide(job->policy, &exec, &decision);
+	return decision;
+}
+
+static struct ruling rule_by_policy(const struct sp_job *job, const struct sp_inspection *in)
+{
+	if (in->unreadable)
+		return refuse_by("unreadable", EACCES, "the file may not be read, so what runs could not be verified");
+	struct sp_decision decision = decide_file(job, &in->file, &in->argv, &in->envp);
+	if (in->interpreter.fd >= 0) {
+		/* A script is judged twice: as itself, and as its interpreter with what the kernel puts in front. */
+		struct sp_decision second = decide_file(job, &in->interpreter, &in->final_argv, &in->envp);
+
+		if (second.action > decision.action)
+			decision = second;
+	}
+	struct ruling ruling = {
+		.action = decision.action,
+		.rule = decision.rule,
+		.reason = decision.reason,
+		.matched = (uint32_t)decision.matched,
+	};
+	switch (decision.action) {
+	case SP_ALLOW:
+		break;
+	case SP_DENY:
+		ruling.err = decision.err;
+		break;
+	case SP_ASK:
+		ruling.err = EACCES;
+		if (ruling.reason == NULL)
+			ruling.reason = "a person would have to be asked, and nobody can be yet";
+		break;
+	case SP_KILL:
+		ruling.err = EPERM;
+		break;
+	}
+	return ruling;
+}
+
+static bool record_exec(struct sp_job *job, const struct sp_task *caller, const struct sp_inspection *in,
+			const struct ruling *ruling, uint64_t exec)
+{
+	const struct sp_audit_exec record = {
+		.job = job->id,
+		.process = caller->process->key,
+		.exec = exec,
+		.time = now(),
+		.tid = caller->tid,
+		.action = (int)ruling->action,
+		.err = ruling->err,
+		.matched = ruling->matched,
+		.rule = ruling->rule,
+		.reason = ruling->reason,
+		.path = {.data = in->path, .size = strlen(in->path)},
+		.resolved = {.data = in->file.path, .size = strlen(in->file.path)},
+		.argv = {.data = in->argv.data, .size = in->argv.size},
+		.argc = (uint32_t)in->argv.count,
+	};
+
+	return job->tools.audit == NULL || recorded(job, sp_audit_exec(job->tools.audit, &record));
+}
+
+static void record_result(struct sp_job *job, uint64_t exec, enum sp_result result, int err, enum sp_verify verify,
+			  const char *detail)
+{
+	const struct sp_audit_result record = {.job = job->id,
+					       .exec = exec,
+					       .time = now(),
+					       .result = result,
+					       .err = err,
+					       .verify = verify,
+					       .detail = detail};
+
+	if (job->tools.audit != NULL)
+		(void)recorded(job, sp_audit_result(job->tools.audit, &record));
+}
+
+/* The one exec that `run` itself asked for: the person who typed it is told why it did not happen. */
+static void remember_refusal(struct sp_job *job, const struct sp_task *caller, const struct ruling *ruling)
+{
+	if (caller->process != job->root || job->root->generation > 0 || ruling->err == 0 || ruling->failed)
+		return;
+	(void)sp_fail(&job->refusal, ruling->err, "refused by rule %s%s%s", ruling->rule,
+		      ruling->reason != NULL ? ": " : "", ruling->reason != NULL ? ruling->reason : "");
+}
+
+static struct sp_judgement judge(struct sp_task *caller, const struct sp_inspection *in, int err, void *context)
+{
+	struct sp_job *job = context;
+	const struct ruling ruling = err != 0 ? rule_failure(in, err) : rule_by_policy(job, in);
+	const uint64_t exec = ++job->last_exec;
+
+	job->counts.execs++;
+	remember_refusal(job, caller, &ruling);
+	if (!record_exec(job, caller, in, &ruling, exec))
+		return (struct sp_judgement){.verdict = SP_REFUSE, .err = EIO};
+	if (ruling.err == 0)
+		return (struct sp_judgement){.verdict = SP_GO_ON, .exec = exec};
+	job->counts.denied += !ruling.failed;
+	job->counts.failed += ruling.failed;
+	record_result(job, exec, ruling.failed ? SP_RESULT_FAILED : SP_RESULT_DENIED, ruling.err, SP_VERIFY_NONE, NULL);
+	return (struct sp_judgement){
+		.verdict = ruling.action == SP_KILL ? SP_REFUSE_AND_KILL : SP_REFUSE, .err = ruling.err};
+}
+
+static void outcome(struct sp_task *caller, uint64_t exec, enum sp_outcome outcome, int err, const char *detail,
+		    void *context)
+{
+	static const struct {
+		enum sp_result result;
+		enum sp_verify verify;
+	} as_recorded[] = {
+		[SP_OUTCOME_EXECED] = {SP_RESULT_EXECED, SP_VERIFY_OK},
+		[SP_OUTCOME_MISMATCH] = {SP_RESULT_EXECED, SP_VERIFY_MISMATCH},
+		[SP_OUTCOME_FAILED] = {SP_RESULT_FAILED, SP_VERIFY_NONE},
+		[SP_OUTCOME_RESTARTED] = {SP_RESULT_RESTARTED, SP_VERIFY_NONE},
+		[SP_OUTCOME_VANISHED] = {SP_RESULT_VANISHED, SP_VERIFY_NONE},
+	};
+	struct sp_job *job = context;
+
+	(void)caller;
+	job->counts.failed += outcome == SP_OUTCOME_FAILED;
+	record_result(job, exec, as_recorded[outcome].result, err, as_recorded[outcome].verify, detail);
+}
+
+static const struct sp_gate_ops gate_ops = {.judge = judge, .outcome = outcome};

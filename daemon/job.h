@@ -1,0 +1,23 @@
+/* One job, as the engine sees it: the events of its tasks, delegated. The public part is in engine.h. */
+#ifndef SP_JOB_H
+#define SP_JOB_H
+
+#include "engine.h"
+#include "notify/filter.h"
+#include "ptrace/gate.h"
+
+struct sp_job_tools {
+	struct sp_gate_tools gate;
+	struct sp_audit *audit; /* or NULL */
+	const struct sp_filter *filter;
+};
+
+[[nodiscard]] struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_plan *plan,
+					struct sp_error *e);
+
+void sp_job_process_born(struct sp_job *job, struct sp_process *process);
+void sp_job_process_gone(struct sp_job *job, struct sp_process *process);
+void sp_job_group_stop(struct sp_job *job, const struct sp_process *process, int signal);
+struct sp_gatekeeper *sp_job_gatekeeper(const struct sp_job *job);
+
+#endif

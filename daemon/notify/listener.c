@@ -1,0 +1,112 @@
+/* See listener.h. */
+#include "notify/listener.h"
+
+#include "util/cleanup.h"
+#include "util/kernel.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct sp_listener {
+	uv_poll_t poll;
+	int fd;
+	void (*received)(const struct seccomp_notif *notification, void *context);
+	void *context;
+	size_t size; /* of a notification, as this kernel has it: may be larger than ours */
+	struct seccomp_notif *notification;
+};
+
+static void on_readable(uv_poll_t *handle, int status, int events);
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct sp_listener *l = handle->data;
+
+	(void)close(l->fd);
+	free(l->notification);
+	free(l);
+}
+
+struct sp_listener *sp_listener_new(uv_loop_t *loop, int fd,
+				    void (*received)(const struct seccomp_notif *notification, void *context),
+				    void *context, struct sp_error *e)
+{
+	cleanup_close int owned = fd;
+	struct seccomp_notif_sizes sizes;
+	cleanup_free struct sp_listener *l = calloc(1, sizeof *l);
+
+	if (syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) != 0) {
+		sp_fail(e, errno, "this kernel has no seccomp user notification: %s", strerror(errno));
+		return NULL;
+	}
+	size_t size = sizes.seccomp_notif > sizeof *l->notification ? sizes.seccomp_notif : sizeof *l->notification;
+	cleanup_free struct seccomp_notif *notification = calloc(1, size);
+	if (l == NULL || notification == NULL) {
+		sp_fail(e, ENOMEM, "out of memory");
+		return NULL;
+	}
+	int err = uv_poll_init(loop, &l->poll, owned);
+	if (err != 0) {
+		sp_fail(e, -err, "cannot watch the listener: %s", uv_strerror(err));
+		return NULL;
+	}
+	/* 6.6+: the caller sleeps until we answer, so its CPU is ours meanwhile. Older kernels say EINVAL: just slower. */
+	(void)ioctl(owned, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+	l->fd = sp_steal_fd(&owned);
+	l->size = size;
+	l->notification = sp_steal_ptr(notification);
+	l->received = received;
+	l->context = context;
+	l->poll.data = l;
+	(void)uv_poll_start(&l->poll, UV_READABLE, on_readable);
+	return sp_steal_ptr(l);
+}
+
+void sp_listener_close(struct sp_listener *l)
+{
+	if (l != NULL)
+		uv_close((uv_handle_t *)&l->poll, on_closed);
+}
+
+/* RECV blocks where there is nothing, and the loop calls back for a hang-up too. */
+static bool is_waiting(const struct sp_listener *l, short *events)
+{
+	struct pollfd p = {.fd = l->fd, .events = POLLIN};
+
+	*events = poll(&p, 1, 0) == 1 ? p.revents : 0;
+	return (*events & POLLIN) != 0;
+}
+
+static void on_readable(uv_poll_t *handle, int status, int events)
+{
+	struct sp_listener *l = handle->data;
+	short ready;
+
+	(void)events;
+	if (!is_waiting(l, &ready)) {
+		if (status != 0 || (ready & (POLLHUP | POLLERR)) != 0)
+			(void)uv_poll_stop(handle); /* the last task under this filter is gone */
+		return;
+	}
+	memset(l->notification, 0, l->size); /* the kernel insists */
+	/* ENOENT: killed or interrupted between the two calls; EINTR: ask again when poll says so */
+	if (ioctl(l->fd, SECCOMP_IOCTL_NOTIF_RECV, l->notification) == 0)
+		l->received(l->notification, l->context);
+}
+
+int sp_listener_answer(const struct sp_listener *l, uint64_t id, int err)
+{
+	struct seccomp_notif_resp response = {
+		.id = id,
+		.error = -err,
+		.flags = err == 0 ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0,
+	};
+
+	return ioctl(l->fd, SECCOMP_IOCTL_NOTIF_SEND, &response) == 0 ? 0 : -errno;
+}

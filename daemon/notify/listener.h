@@ -1,0 +1,23 @@
+/* The seccomp user-notification fd of a job on the loop: execs come in, answers go out. Loop thread only. */
+#ifndef SP_NOTIFY_LISTENER_H
+#define SP_NOTIFY_LISTENER_H
+
+#include "util/error.h"
+
+#include <linux/seccomp.h>
+#include <stdint.h>
+#include <uv.h>
+
+struct sp_listener;
+
+/* Takes over fd, on failure too. received is called for each notification, with data that is valid during the call.
+ * NULL with *e filled on failure. */
+[[nodiscard]] struct sp_listener *
+sp_listener_new(uv_loop_t *loop, int fd, void (*received)(const struct seccomp_notif *notification, void *context),
+		void *context, struct sp_error *e);
+void sp_listener_close(struct sp_listener *listener); /* freed by the loop; NULL is fine */
+
+/* Lets the call go on (err 0) or makes it give err (positive errno). 0; -ENOENT: it is not waiting any more. */
+int sp_listener_answer(const struct sp_listener *listener, uint64_t id, int err);
+
+#endif

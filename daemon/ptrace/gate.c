@@ -1,0 +1,700 @@
+/* See gate.h. The behaviour is the table `steps`: what an event does to a gate in a state. */
+#include "ptrace/gate.h"
+
+#include "ptrace/arch.h"
+#include "util/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+enum state {
+	FREE, /* in the pool */
+	FREEZING, /* waiting for the stops of those who share the memory */
+	READING, /* a thread that may block is inspecting */
+	CONTINUED, /* the kernel is at it; the caller's next stop or death tells how it ended */
+	STATES,
+};
+
+enum event {
+	FROZEN, /* everybody in the freeze set has stopped */
+	READ, /* the thread has finished */
+	TOO_LATE, /* the deadline of the state */
+	EXEC_STOP, /* the caller is in PTRACE_EVENT_EXEC */
+	STOP, /* the caller is in another stop */
+	GONE, /* the caller is dead */
+	AGAIN, /* the caller has sent another notification: this one was lost */
+	EVENTS,
+};
+
+struct sp_gate {
+	struct sp_gatekeeper *keeper;
+	struct sp_list link; /* keeper->active or ->pool */
+	enum state state;
+	uint64_t id; /* of the notification */
+	bool answered;
+	struct sp_task *caller;
+	struct sp_inspection *in; /* NULL while a thread has it */
+	struct sp_request *request; /* READING */
+	int read_result;
+	uint64_t exec; /* recorded, outcome not told yet */
+	struct sp_mm *held; /* hold on this address space; NULL: none was needed */
+	bool wide; /* hold on the whole job */
+	unsigned pending; /* FREEZING: how many had not stopped when last counted */
+	uv_timer_t deadline;
+	bool has_timer;
+};
+
+struct sp_gatekeeper {
+	struct sp_gate_tools tools;
+	struct sp_gate_settings settings;
+	const struct sp_list *processes;
+	const struct sp_gate_ops *ops;
+	void *context;
+	const struct sp_listener *listener;
+	struct sp_list active, pool;
+	unsigned active_count;
+	unsigned wide_holds;
+	unsigned timers; /* not closed yet */
+	bool closing;
+	struct sp_gate_stats stats;
+};
+
+/* What a thread is given to read. */
+struct reading {
+	struct sp_gate *gate;
+	struct sp_inspection *in;
+	int result;
+};
+
+/* --- the table --- */
+
+typedef void step(struct sp_gate *gate);
+static step on_frozen, on_read, on_freeze_too_late, on_read_too_late, on_exec_too_late;
+static step on_exec_stop, on_stop, on_gone, on_lost, illegal;
+
+static step *const steps[STATES][EVENTS] = {
+	/*             FROZEN     READ     TOO_LATE            EXEC_STOP     STOP     GONE     AGAIN */
+	[FREE]      = {illegal,   illegal, illegal,            illegal,      illegal, illegal, illegal},
+	[FREEZING]  = {on_frozen, illegal, on_freeze_too_late, illegal,      on_lost, on_gone, on_lost},
+	[READING]   = {illegal,   on_read, on_read_too_late,   illegal,      on_lost, on_gone, on_lost},
+	[CONTINUED] = {illegal,   illegal, on_exec_too_late,   on_exec_stop, on_stop, on_gone, on_lost},
+};
+
+static void happen(struct sp_gate *gate, enum event event)
+{
+	steps[gate->state][event](gate);
+}
+
+/* --- the guard: a step that does not say keep() releases everything the gate holds --- */
+
+struct guard {
+	struct sp_gate *gate;
+};
+
+static void release(struct sp_gate *gate);
+
+static struct guard enter(struct sp_gate *gate)
+{
+	return (struct guard){.gate = gate};
+}
+
+static void keep(struct guard *guard, enum state state)
+{
+	guard->gate->state = state;
+	guard->gate = NULL;
+}
+
+static void leave(struct guard *guard)
+{
+	if (guard->gate != NULL)
+		release(guard->gate);
+}
+
+#define guard_gate(gate) sp_cleanup(leave) struct guard guard = enter(gate)
+
+static void begin(struct sp_gate *gate);
+static void inspect(struct sp_gate *gate);
+static void judge(struct sp_gate *gate, int err);
+static void thaw(struct sp_gate *gate);
+static void recount(struct sp_gatekeeper *keeper, const struct sp_task *task);
+static void arm(struct sp_gate *gate, unsigned deadline);
+static void disarm(struct sp_gate *gate);
+
+/* --- gatekeeper --- */
+
+struct sp_gatekeeper *sp_gatekeeper_new(const struct sp_gate_tools *tools, const struct sp_gate_settings *settings,
+					const struct sp_list *processes, const struct sp_gate_ops *ops, void *context)
+{
+	struct sp_gatekeeper *k = calloc(1, sizeof *k);
+
+	if (k == NULL)
+		return NULL;
+	k->tools = *tools;
+	k->settings = *settings;
+	k->processes = processes;
+	k->ops = ops;
+	k->context = context;
+	sp_list_init(&k->active);
+	sp_list_init(&k->pool);
+	return k;
+}
+
+static void free_gate(struct sp_gate *gate)
+{
+	sp_inspection_free(gate->in);
+	free(gate);
+}
+
+static void free_when_done(struct sp_gatekeeper *k)
+{
+	if (k->closing && k->timers == 0)
+		free(k);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	struct sp_gate *gate = handle->data;
+	struct sp_gatekeeper *k = gate->keeper;
+
+	free_gate(gate);
+	k->timers--;
+	free_when_done(k);
+}
+
+void sp_gatekeeper_close(struct sp_gatekeeper *k)
+{
+	struct sp_gate *gate, *next;
+
+	sp_list_each_safe (gate, next, &k->active, link)
+		release(gate);
+	sp_list_each_safe (gate, next, &k->pool, link) {
+		sp_list_del(&gate->link);
+		if (gate->has_timer)
+			uv_close((uv_handle_t *)&gate->deadline, on_timer_closed);
+		else
+			free_gate(gate);
+	}
+	k->closing = true;
+	free_when_done(k);
+}
+
+void sp_gatekeeper_set_listener(struct sp_gatekeeper *k, const struct sp_listener *listener)
+{
+	k->listener = listener;
+}
+
+struct sp_gate_stats sp_gatekeeper_stats(const struct sp_gatekeeper *k)
+{
+	return k->stats;
+}
+
+unsigned sp_gatekeeper_active(const struct sp_gatekeeper *k)
+{
+	return k->active_count;
+}
+
+bool sp_gatekeeper_holds(const struct sp_gatekeeper *k, const struct sp_task *task)
+{
+	return task->mm->holds > 0 || k->wide_holds > 0;
+}
+
+static struct sp_gate *take_gate(struct sp_gatekeeper *k)
+{
+	struct sp_gate *gate;
+
+	if (!sp_list_empty(&k->pool)) {
+		gate = sp_container_of(k->pool.next, struct sp_gate, link);
+		sp_list_del(&gate->link);
+	} else {
+		gate = calloc(1, sizeof *gate);
+		if (gate == NULL)
+			return NULL;
+		gate->keeper = k;
+		sp_list_init(&gate->link);
+	}
+	if (gate->in == NULL)
+		gate->in = sp_inspection_new();
+	sp_list_add(gate->in != NULL ? &k->active : &k->pool, &gate->link);
+	if (gate->in == NULL)
+		return NULL;
+	k->active_count++;
+	return gate;
+}
+
+void sp_gatekeeper_notified(struct sp_gatekeeper *k, struct sp_task *caller, const struct seccomp_notif *notification)
+{
+	const struct seccomp_data *call = &notification->data;
+	bool by_fd = call->nr == SYS_execveat;
+	/* execveat(dirfd, path, argv, envp, flags), execve(path, argv, envp) */
+	const __u64 *args = call->args + (by_fd ? 1 : 0);
+
+	k->stats.execs++;
+	if (caller->gate != NULL)
+		happen(caller->gate, AGAIN);
+	struct sp_gate *gate = take_gate(k);
+	if (gate == NULL) {
+		(void)sp_listener_answer(k->listener, notification->id, ENOMEM);
+		return;
+	}
+	gate->id = notification->id;
+	gate->answered = gate->wide = false;
+	gate->held = NULL;
+	gate->exec = 0;
+	gate->pending = 0;
+	gate->caller = caller;
+	caller->gate = gate;
+	struct sp_inspection *in = gate->in;
+	in->tid = caller->tid;
+	in->tgid = caller->process->tgid;
+	in->by_fd = by_fd;
+	in->dirfd = by_fd ? (int)call->args[0] : AT_FDCWD;
+	in->flags = by_fd ? (int)call->args[4] : 0;
+	in->path_address = args[0];
+	in->argv_address = args[1];
+	in->envp_address = k->settings.want_env ? args[2] : 0;
+	begin(gate);
+	recount(k, caller); /* for others it counts as stopped from now on */
+}
+
+void sp_gatekeeper_exec_stop(struct sp_gatekeeper *k, struct sp_task *task)
+{
+	if (task->gate != NULL)
+		happen(task->gate, EXEC_STOP);
+	recount(k, task);
+}
+
+void sp_gatekeeper_stopped(struct sp_gatekeeper *k, struct sp_task *task)
+{
+	if (task->gate != NULL)
+		happen(task->gate, STOP);
+	recount(k, task);
+}
+
+void sp_gatekeeper_gone(struct sp_gatekeeper *k, struct sp_task *task)
+{
+	if (task->gate != NULL)
+		happen(task->gate, GONE);
+	recount(k, task);
+}
+
+/* --- freeze and thaw --- */
+
+/* Cannot run user code before we let it: it is stopped, or it waits in an exec of its own, which ends in a stop. */
+static bool is_frozen(const struct sp_task *task)
+{
+	return sp_tracer_is_stopped(task) || task->gate != NULL;
+}
+
+/* Asks one task to stop. The caller's own vfork parent is suspended until this very exec is over, and needs no stop. Other
+ * suspended ones get one for the moment they wake up, and are not waited for. */
+static unsigned ask(const struct sp_gate *gate, struct sp_task *task)
+{
+	if (task == gate->caller || task == gate->caller->vfork_parent)
+		return 0;
+	sp_tracer_interrupt(task);
+	return is_frozen(task) ? 0 : 1;
+}
+
+/* Asks everybody in the freeze set, all at once; the stops come as events. How many are to come. */
+static unsigned ask_all(const struct sp_gate *gate)
+{
+	unsigned pending = 0;
+	struct sp_process *process;
+	struct sp_task *task;
+
+	if (!gate->wide) {
+		sp_list_each (task, &gate->held->tasks, mm_link)
+			pending += ask(gate, task);
+		return pending;
+	}
+	sp_list_each (process, gate->keeper->processes, job_link)
+		sp_list_each (task, &process->tasks, process_link)
+			pending += ask(gate, task);
+	return pending;
+}
+
+/* Does nobody but the caller, and the parent that the kernel suspends for it, use this memory? */
+static bool has_memory_alone(const struct sp_task *caller)
+{
+	const struct sp_task *parent = caller->vfork_parent;
+	unsigned others = parent != NULL && parent->mm == caller->mm ? 1 : 0;
+
+	return caller->mm->task_count == 1 + others;
+}
+
+/* Not one after the other: all are asked, then all stops are awaited. Every stop makes sure that no new task appeared. */
+static void freeze(struct sp_gate *gate, struct guard *guard)
+{
+	gate->pending = ask_all(gate);
+	gate->keeper->stats.frozen += gate->pending;
+	keep(guard, FREEZING);
+	if (gate->pending == 0) {
+		happen(gate, FROZEN);
+		return;
+	}
+	arm(gate, gate->keeper->settings.freeze_deadline);
+}
+
+static void begin(struct sp_gate *gate)
+{
+	guard_gate(gate);
+
+	if (has_memory_alone(gate->caller)) {
+		keep(&guard, FREEZING);
+		happen(gate, FROZEN);
+		return;
+	}
+	gate->keeper->stats.freezes++;
+	gate->held = gate->caller->mm;
+	gate->held->holds++;
+	freeze(gate, &guard);
+}
+
+static void widen(struct sp_gate *gate)
+{
+	guard_gate(gate);
+
+	gate->keeper->stats.wide++;
+	gate->wide = true;
+	gate->keeper->wide_holds++;
+	freeze(gate, &guard);
+}
+
+/* A gate for which nobody seems to be left to wait: looks closely, since new tasks may have appeared. */
+static struct sp_gate *find_frozen(struct sp_gatekeeper *k)
+{
+	struct sp_gate *gate;
+
+	sp_list_each (gate, &k->active, link) {
+		if (gate->state != FREEZING || gate->pending > 0)
+			continue;
+		gate->pending = ask_all(gate);
+		if (gate->pending == 0)
+			return gate;
+	}
+	return NULL;
+}
+
+/* Something changed for this task: gates that wait for it count one less. A task that is counted twice only makes them look
+ * closely too early. */
+static void recount(struct sp_gatekeeper *k, const struct sp_task *task)
+{
+	struct sp_gate *gate;
+	bool look = false;
+
+	if (k->active_count == 0)
+		return;
+	sp_list_each (gate, &k->active, link)
+		if (gate->state == FREEZING && gate->pending > 0 && (gate->wide || gate->held == task->mm))
+			look |= --gate->pending == 0;
+	while (look && (gate = find_frozen(k)) != NULL) {
+		disarm(gate);
+		happen(gate, FROZEN);
+	}
+}
+
+static void release_tasks(struct sp_gatekeeper *k, const struct sp_mm *mm)
+{
+	struct sp_task *task, *next;
+
+	sp_list_each_safe (task, next, &mm->tasks, mm_link)
+		sp_tracer_release(k->tools.tracer, task);
+}
+
+static void thaw(struct sp_gate *gate)
+{
+	struct sp_gatekeeper *k = gate->keeper;
+	struct sp_mm *mm = gate->held;
+	bool wide = gate->wide;
+
+	gate->held = NULL;
+	gate->wide = false;
+	if (mm != NULL && --mm->holds == 0 && !wide)
+		release_tasks(k, mm);
+	if (!wide || --k->wide_holds > 0)
+		return;
+	struct sp_process *process;
+	struct sp_task *task, *next;
+	sp_list_each (process, k->processes, job_link)
+		sp_list_each_safe (task, next, &process->tasks, process_link)
+			sp_tracer_release(k->tools.tracer, task);
+}
+
+/* --- the steps --- */
+
+static void on_frozen(struct sp_gate *gate)
+{
+	inspect(gate);
+}
+
+static void run_reading(void *arg)
+{
+	struct reading *r = arg;
+
+	r->result = sp_inspect(r->in, true, NULL, NULL);
+}
+
+static void reading_done(void *arg, bool in_time)
+{
+	struct reading *r = arg;
+	struct sp_gate *gate = r->gate;
+
+	gate->request = NULL;
+	if (!in_time) {
+		happen(gate, TOO_LATE);
+		return;
+	}
+	gate->in = r->in;
+	gate->read_result = r->result;
+	free(r);
+	happen(gate, READ);
+}
+
+static void discard_reading(void *arg)
+{
+	struct reading *r = arg;
+
+	sp_inspection_free(r->in);
+	free(r);
+}
+
+static void read_elsewhere(struct sp_gate *gate, struct guard *guard)
+{
+	struct sp_gatekeeper *k = gate->keeper;
+	struct reading *r = calloc(1, sizeof *r);
+	const struct sp_work work = {.run = run_reading,
+				     .done = reading_done,
+				     .discard = discard_reading,
+				     .arg = r,
+				     .deadline = k->settings.read_deadline};
+
+	if (r == NULL)
+		return;
+	*r = (struct reading){.gate = gate, .in = gate->in};
+	k->stats.helped++;
+	gate->in = NULL;
+	gate->request = sp_blocking_run(k->tools.blocking, &work);
+	if (gate->request == NULL) {
+		gate->in = r->in;
+		free(r);
+		return;
+	}
+	keep(guard, READING);
+}
+
+static void inspect(struct sp_gate *gate)
+{
+	guard_gate(gate);
+	struct sp_gatekeeper *k = gate->keeper;
+	int err = sp_inspect(gate->in, false, k->tools.filesystems, k->tools.kinds);
+
+	if (err == -EAGAIN) {
+		read_elsewhere(gate, &guard);
+		return;
+	}
+	keep(&guard, gate->state);
+	judge(gate, err);
+}
+
+static void on_read(struct sp_gate *gate)
+{
+	judge(gate, gate->read_result);
+}
+
+static void let_go_on(struct sp_gate *gate, struct guard *guard)
+{
+	struct sp_gatekeeper *k = gate->keeper;
+
+	gate->answered = true;
+	if (sp_listener_answer(k->listener, gate->id, 0) != 0)
+		return; /* not waiting any more: killed, or its call comes again */
+	/* Answer first: before 6.18 an interrupt could make a reply be lost. From here on the caller is in the kernel, and does
+	 * not come back from there without a stop. */
+	sp_tracer_interrupt(gate->caller);
+	keep(guard, CONTINUED);
+	if (gate->held != NULL || gate->wide)
+		arm(gate, k->settings.exec_deadline);
+}
+
+/* Others count on the caller not running: it must stop before it gets back to its program. */
+static void refuse(struct sp_gate *gate, int err)
+{
+	struct sp_gatekeeper *k = gate->keeper;
+	const unsigned own_hold = gate->held != NULL ? 1 : 0, own_wide = gate->wide ? 1 : 0;
+
+	if (gate->caller->mm->holds > own_hold || k->wide_holds > own_wide)
+		sp_tracer_interrupt(gate->caller);
+	gate->answered = true;
+	(void)sp_listener_answer(k->listener, gate->id, err);
+}
+
+static void judge(struct sp_gate *gate, int err)
+{
+	guard_gate(gate);
+	struct sp_gatekeeper *k = gate->keeper;
+
+	if (err == 0 && gate->in->shared && !gate->wide) {
+		/* Another process can write there: once more, with everybody stopped. */
+		keep(&guard, gate->state);
+		widen(gate);
+		return;
+	}
+	struct sp_judgement j = k->ops->judge(gate->caller, gate->in, err, k->context);
+	if (j.verdict == SP_GO_ON) {
+		gate->exec = j.exec;
+		let_go_on(gate, &guard);
+		return;
+	}
+	if (j.verdict == SP_REFUSE_AND_KILL)
+		sp_tracer_kill(gate->caller->process);
+	refuse(gate, j.err);
+}
+
+/* Refuses without having been able to look: who, and that it was too late, is all that is known. */
+static void refuse_unseen(struct sp_gate *gate, int err)
+{
+	struct sp_gatekeeper *k = gate->keeper;
+
+	k->stats.deadlines++;
+	if (gate->in == NULL)
+		gate->in = sp_inspection_new();
+	if (gate->in == NULL)
+		return;
+	sp_inspection_reset(gate->in);
+	struct sp_judgement j = k->ops->judge(gate->caller, gate->in, err, k->context);
+	refuse(gate, j.verdict != SP_GO_ON ? j.err : EAGAIN);
+}
+
+static void on_freeze_too_late(struct sp_gate *gate)
+{
+	guard_gate(gate);
+
+	refuse_unseen(gate, -ETIMEDOUT);
+}
+
+static void on_read_too_late(struct sp_gate *gate)
+{
+	guard_gate(gate);
+
+	refuse_unseen(gate, -ETIMEDOUT);
+}
+
+/* The kernel itself takes long, maybe for want of a task that we hold. What runs is verified, frozen or not. */
+static void on_exec_too_late(struct sp_gate *gate)
+{
+	gate->keeper->stats.deadlines++;
+	thaw(gate);
+}
+
+static void tell(struct sp_gate *gate, enum sp_outcome outcome, int err, const char *detail)
+{
+	struct sp_gatekeeper *k = gate->keeper;
+	uint64_t exec = gate->exec;
+
+	gate->exec = 0;
+	if (exec != 0)
+		k->ops->outcome(gate->caller, exec, outcome, err, detail, k->context);
+}
+
+static void on_exec_stop(struct sp_gate *gate)
+{
+	guard_gate(gate);
+	char detail[SP_PATH_MAX + 64];
+
+	if (sp_verify(gate->in, gate->caller->process->tgid, detail, sizeof detail)) {
+		tell(gate, SP_OUTCOME_EXECED, 0, NULL);
+		return;
+	}
+	gate->keeper->stats.mismatches++;
+	sp_tracer_kill(gate->caller->process);
+	tell(gate, SP_OUTCOME_MISMATCH, 0, detail);
+}
+
+static void on_stop(struct sp_gate *gate)
+{
+	guard_gate(gate);
+	long call, result;
+
+	if (sp_tracer_syscall_result(gate->caller, &call, &result) != 0)
+		return; /* dying: its exit follows */
+	if (!sp_arch_is_exec(call) || result >= 0 || result <= -SP_ERESTARTSYS) {
+		tell(gate, SP_OUTCOME_RESTARTED, 0, NULL);
+		return;
+	}
+	if (result == -EINTR) {
+		/* A file system gave up because of our interrupt. exec never does that to a program. */
+		sp_tracer_restart_call(gate->caller);
+		tell(gate, SP_OUTCOME_RESTARTED, 0, NULL);
+		return;
+	}
+	tell(gate, SP_OUTCOME_FAILED, (int)-result, NULL);
+}
+
+static void on_gone(struct sp_gate *gate)
+{
+	guard_gate(gate);
+
+	tell(gate, SP_OUTCOME_VANISHED, 0, NULL);
+}
+
+static void on_lost(struct sp_gate *gate)
+{
+	guard_gate(gate);
+
+	gate->answered = true; /* there is nobody to answer: the call comes back under another id */
+	tell(gate, SP_OUTCOME_RESTARTED, 0, NULL);
+}
+
+static void illegal(struct sp_gate *gate)
+{
+	gate->keeper->stats.illegal++;
+	if (gate->state == FREE)
+		return;
+	guard_gate(gate);
+}
+
+static void release(struct sp_gate *gate)
+{
+	struct sp_gatekeeper *k = gate->keeper;
+
+	disarm(gate);
+	if (gate->request != NULL)
+		sp_blocking_cancel(gate->request);
+	gate->request = NULL;
+	if (!gate->answered)
+		refuse(gate, EAGAIN);
+	tell(gate, SP_OUTCOME_VANISHED, 0, NULL);
+	if (gate->in != NULL)
+		sp_inspection_reset(gate->in);
+	gate->state = FREE;
+	gate->caller->gate = NULL;
+	sp_list_del(&gate->link);
+	sp_list_add(&k->pool, &gate->link);
+	k->active_count--;
+	thaw(gate);
+}
+
+/* --- deadlines --- */
+
+static void on_deadline(uv_timer_t *timer)
+{
+	happen(timer->data, TOO_LATE);
+}
+
+static void arm(struct sp_gate *gate, unsigned deadline)
+{
+	if (!gate->has_timer) {
+		(void)uv_timer_init(gate->keeper->tools.loop, &gate->deadline);
+		gate->deadline.data = gate;
+		gate->has_timer = true;
+		gate->keeper->timers++;
+	}
+	(void)uv_timer_start(&gate->deadline, on_deadline, deadline, 0);
+}
+
+static void disarm(struct sp_gate *gate)
+{
+	if (gate->has_timer)
+		(void)uv_timer_stop(&gate->deadline);
+}

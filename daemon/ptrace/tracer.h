@@ -1,0 +1,72 @@
+/* The attached tracker: every task of a job is traced from before its first instruction to its end, so that it is in the
+ * index before it runs user code, can be stopped at any time, and shows each exec before the new program runs.
+ *
+ * Ptrace semantics as strace -f has them, invisibly: signals are delivered as they came, job control works through
+ * PTRACE_LISTEN, zombies are reaped at once (the real parent is told only then), and no call fails with EINTR that would
+ * not have failed without us.
+ *
+ * Everything here belongs to one thread: the one that runs the loop, and for the kernel the tracer of every task. */
+#ifndef SP_PTRACE_TRACER_H
+#define SP_PTRACE_TRACER_H
+
+#include "procindex/index.h"
+#include "util/error.h"
+
+#include <uv.h>
+
+struct sp_tracer;
+
+/* What the owner is told; all from the loop. A task that is passed is stopped unless said otherwise. */
+struct sp_tracer_ops {
+	/* A new process is in the index (not: a thread, not: the root). */
+	void (*process_born)(struct sp_process *process, void *context);
+	/* PTRACE_EVENT_EXEC: the new program has not run yet. Siblings are gone, the mm is still the old one. */
+	void (*exec_stop)(struct sp_task *task, void *context);
+	/* Any other stop. result is what its system call gives (negative errno), or a positive number. */
+	void (*stopped)(struct sp_task *task, void *context);
+	/* The task is dead and about to leave the index. */
+	void (*gone)(struct sp_task *task, void *context);
+	/* The last task of the process has left the index; the process is freed afterwards. */
+	void (*process_gone)(struct sp_process *process, void *context);
+	/* The process as a whole was stopped by job control (signal > 0) or goes on (0). */
+	void (*group_stop)(struct sp_process *process, int signal, void *context);
+	/* May this task run, or does somebody want it to stay stopped? Must not change anything. */
+	bool (*held)(const struct sp_task *task, void *context);
+};
+
+/* SIGCHLD must be blocked in every thread of the process, and not ignored. NULL with *e filled on failure. */
+[[nodiscard]] struct sp_tracer *sp_tracer_new(uv_loop_t *loop, struct sp_index *index,
+					      const struct sp_tracer_ops *ops, void *context, struct sp_error *e);
+/* Closes the tracer's handles; it is freed by the loop. No task may be left in the index. */
+void sp_tracer_close(struct sp_tracer *tracer);
+
+/* Starts to trace pid, a single-threaded child that has not run its own program yet, as the root of a job. The task is in
+ * the index afterwards and goes on running. If we die, the kernel kills it and all its descendants (PTRACE_O_EXITKILL).
+ * 0, or -errno with a sentence (EPERM: already traced, or Yama forbids it). */
+[[nodiscard]] int sp_tracer_seize(struct sp_tracer *tracer, pid_t pid, struct sp_job *job, struct sp_process **root,
+				  struct sp_error *e);
+
+/* Cannot run user code: stopped, not born yet, or suspended by the kernel until its vfork child is done. */
+bool sp_tracer_is_stopped(const struct sp_task *task);
+
+/* Asks a running task to stop; the stop comes as an event. Fine if it is stopped or asked already, or dying. */
+void sp_tracer_interrupt(struct sp_task *task);
+
+/* Lets a stopped task go on, unless it is still held. Fine if it runs. */
+void sp_tracer_release(struct sp_tracer *tracer, struct sp_task *task);
+
+/* SIGKILL for the process, stopped or not. */
+void sp_tracer_kill(const struct sp_process *process);
+
+/* The result of the system call that a stopped task is about to return from; 0 or -errno (ESRCH). call: its number. */
+[[nodiscard]] int sp_tracer_syscall_result(const struct sp_task *task, long *call, long *result);
+
+/* Makes a call that is about to return something else restart instead, whatever handler runs first. */
+void sp_tracer_restart_call(const struct sp_task *task);
+
+struct sp_tracer_stats {
+	uint64_t wakeups, events, full_scans, unexpected;
+};
+struct sp_tracer_stats sp_tracer_stats(const struct sp_tracer *tracer);
+
+#endif
