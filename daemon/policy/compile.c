@@ -1,0 +1,469 @@
+/* From the file as written to rules that can be decided by; everything that a schema cannot check is checked here. */
+#include "policy/push.h"
+#include "policy/rules.h"
+#include "util/cleanup.h"
+
+#include <string.h>
+
+/* Where no exec.path is given. On a merged-usr system the last two are links: their directories are there already. */
+static const char *const default_path[] = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
+					   "/usr/bin",        "/sbin",          "/bin"};
+
+#define DEFAULT_ERRNO EACCES
+#define ERRNO_MAX 133
+
+struct compiler {
+	struct sp_policy *policy;
+	const struct sp_document *document;
+	struct sp_error *e;
+	/* The program pattern at hand. */
+	size_t rule;
+	const struct sp_glob *name;
+};
+
+static int compile_directories(struct compiler *c);
+static int compile_rule(struct compiler *c, const struct sp_source_rule *source, struct sp_rule *rule);
+static int compile_index(struct compiler *c);
+
+static int out_of_memory(struct compiler *c)
+{
+	return sp_fail(c->e, ENOMEM, "out of memory");
+}
+
+int sp_policy_compile(struct sp_policy *policy, struct sp_error *e)
+{
+	struct compiler c = {.policy = policy, .document = policy->source.document, .e = e};
+	const struct sp_source_exec *exec = &policy->source.policy->exec;
+
+	policy->otherwise = exec->otherwise != NULL ? *exec->otherwise : SP_DENY;
+	int rc = compile_directories(&c);
+	if (rc < 0)
+		return rc;
+	policy->rules = calloc(exec->rules_count + 1, sizeof *policy->rules);
+	if (policy->rules == NULL)
+		return out_of_memory(&c);
+	for (policy->rule_count = 0; policy->rule_count < exec->rules_count;) {
+		c.rule = policy->rule_count++; /* counted first: what a failing rule holds already is freed as well */
+		rc = compile_rule(&c, &exec->rules[c.rule], &policy->rules[c.rule]);
+		if (rc < 0)
+			return rc;
+	}
+	return compile_index(&c);
+}
+
+/* ---- exec.path ---- */
+
+static int add_directory(struct compiler *c, const char *pattern, uint32_t at)
+{
+	const char *problem = NULL;
+
+	int rc = sp_directories_add(c->policy->directories, pattern, &problem);
+	if (rc == -ENOMEM)
+		return out_of_memory(c);
+	if (problem != NULL)
+		return sp_document_fail(c->document, at, c->e, "bad directory '%.60s': %s", pattern, problem);
+	return rc < 0 ? sp_fail(c->e, -rc, "the working directory cannot be read: %s", strerror(-rc)) : 0;
+}
+
+static int compile_directories(struct compiler *c)
+{
+	const struct sp_source_texts *path = &c->policy->source.policy->exec.path;
+
+	int rc = sp_directories_new(&c->policy->directories);
+	if (rc < 0)
+		return out_of_memory(c);
+	if (path->items == NULL && path->at > 0)
+		return sp_document_fail(c->document, path->at, c->e, "the list is empty, expected directories");
+	for (uint32_t i = 0; i < path->items_count; i++) {
+		rc = add_directory(c, path->items[i].text, path->items[i].at);
+		if (rc < 0)
+			return rc;
+	}
+	for (size_t i = 0; path->at == 0 && i < sizeof default_path / sizeof default_path[0]; i++) {
+		rc = add_directory(c, default_path[i], 0);
+		if (rc < 0)
+			return rc;
+	}
+	return sp_directories_scan(c->policy->directories) < 0 ? out_of_memory(c) : 0;
+}
+
+/* ---- Globs ---- */
+
+static int compile_glob(struct compiler *c, const char *pattern, uint32_t at, enum sp_glob_kind kind,
+			struct sp_glob **glob)
+{
+	const char *problem;
+
+	int rc = sp_glob_compile(pattern, kind, glob, &problem);
+	if (rc == -EINVAL)
+		return sp_document_fail(c->document, at, c->e, "bad pattern '%.60s': %s", pattern, problem);
+	return rc < 0 ? out_of_memory(c) : 0;
+}
+
+static int add_glob(struct compiler *c, struct sp_globs *globs, const char *pattern, uint32_t at,
+		    enum sp_glob_kind kind)
+{
+	struct sp_glob *glob = NULL;
+
+	int rc = compile_glob(c, pattern, at, kind, &glob);
+	if (rc < 0)
+		return rc;
+	if (sp_push(globs->items, globs->count, glob))
+		return 0;
+	sp_glob_free(glob);
+	return out_of_memory(c);
+}
+
+/* An empty argument exists, so an empty text is a pattern like any other; an empty list would hold always or never. */
+static int check_given(struct compiler *c, uint32_t count, uint32_t at)
+{
+	if (at > 0 && count == 0)
+		return sp_document_fail(c->document, at, c->e,
+					"the list is empty, leave the key out or say what matches");
+	return 0;
+}
+
+static int compile_globs(struct compiler *c, const struct sp_source_texts *texts, struct sp_globs *globs)
+{
+	int rc = check_given(c, texts->items_count, texts->at);
+
+	for (uint32_t i = 0; rc == 0 && i < texts->items_count; i++)
+		rc = add_glob(c, globs, texts->items[i].text, texts->items[i].at, SP_GLOB_ARGUMENT);
+	return rc;
+}
+
+static int compile_env(struct compiler *c, const struct sp_source_rule *source, struct sp_rule *rule)
+{
+	for (uint32_t i = 0; i < source->env.items_count; i++) {
+		const struct sp_source_text *name = &source->env.items[i];
+		if (name->text[0] == '\0' || strchr(name->text, '=') != NULL)
+			return sp_document_fail(c->document, name->at, c->e,
+						"bad variable '%.60s', expected a name without =", name->text);
+	}
+	return compile_globs(c, &source->env, &rule->env);
+}
+
+static bool is_ellipsis(const struct sp_source_choice *choice)
+{
+	return choice->items_count == 1 && strcmp(choice->items[0].text, "...") == 0;
+}
+
+static int compile_choice(struct compiler *c, const struct sp_source_choice *choice, struct sp_choices *choices)
+{
+	int rc = check_given(c, choice->items_count, choice->at);
+
+	if (rc < 0)
+		return rc;
+	if (!sp_push(choices->items, choices->count, {0}))
+		return out_of_memory(c);
+	for (uint32_t i = 0; i < choice->items_count; i++) {
+		const struct sp_source_text *text = &choice->items[i];
+		if (strcmp(text->text, "...") == 0)
+			return sp_document_fail(c->document, text->at, c->e, "... must be the last item of argv");
+		rc = add_glob(c, &choices->items[choices->count - 1], text->text, text->at, SP_GLOB_ARGUMENT);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int compile_choices(struct compiler *c, const struct sp_source_choices *source, bool may_be_open,
+			   struct sp_choices *choices)
+{
+	uint32_t count = source->items_count;
+	int rc = check_given(c, count, source->at);
+
+	if (rc == 0 && may_be_open && count > 0 && is_ellipsis(&source->items[count - 1])) {
+		choices->open = true;
+		count--;
+	}
+	for (uint32_t i = 0; rc == 0 && i < count; i++)
+		rc = compile_choice(c, &source->items[i], choices);
+	return rc;
+}
+
+/* ---- Options ---- */
+
+static int compile_options(struct compiler *c, const struct sp_source_texts *texts, struct sp_options *options)
+{
+	int rc = check_given(c, texts->items_count, texts->at);
+
+	for (uint32_t i = 0; rc == 0 && i < texts->items_count; i++) {
+		const char *text = texts->items[i].text;
+		if (text[0] != '-' || text[strspn(text, "-")] == '\0' || strchr(text, '=') != NULL)
+			return sp_document_fail(
+				c->document, texts->items[i].at, c->e,
+				"bad option '%.60s', expected one such as -f or --force, without a value", text);
+		if (!sp_push(options->items, options->count, {.text = text, .size = strlen(text)}))
+			rc = out_of_memory(c);
+	}
+	return rc;
+}
+
+/* ---- Programs ---- */
+
+static int add_key(struct compiler *c, const char *text)
+{
+	char *copy = strdup(text);
+
+	if (copy == NULL)
+		return out_of_memory(c);
+	if (sp_push(c->policy->keys, c->policy->key_count, {.text = copy, .rule = c->rule}))
+		return 0;
+	free(copy);
+	return out_of_memory(c);
+}
+
+/* One file that does whatever argv[0] says: allowing `ls` must not allow busybox, which is also a shell and a wget. */
+static bool is_multicall(const char *path)
+{
+	static const char *const names[] = {"busybox", "toybox", "coreutils"};
+	const char *name = strrchr(path, '/') + 1;
+
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		if (strncmp(name, names[i], strlen(names[i])) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int add_target(void *context, const char *target)
+{
+	struct compiler *c = context;
+	const char *name = strrchr(target, '/') + 1;
+
+	if (c->policy->rules[c->rule].source->action == SP_ALLOW && is_multicall(target) &&
+	    !sp_glob_match(c->name, name, strlen(name)))
+		return 0;
+	return add_key(c, target);
+}
+
+static void free_glob_ptr(struct sp_glob **glob)
+{
+	sp_glob_free(*glob);
+}
+
+static int compile_name(struct compiler *c, const struct sp_source_text *program, struct sp_rule *rule)
+{
+	sp_cleanup(free_glob_ptr) struct sp_glob *glob = NULL;
+
+	/* A base name has no slash to stop at, and the other kind of glob is faster for it. */
+	int rc = compile_glob(c, program->text, program->at, SP_GLOB_ARGUMENT, &glob);
+	if (rc < 0)
+		return rc;
+	c->name = glob;
+	rc = sp_directories_links(c->policy->directories, glob, add_target, c);
+	if (rc < 0)
+		return rc;
+	if (sp_glob_literal(glob) != NULL)
+		return add_key(c, sp_glob_literal(glob));
+	if (!sp_push(rule->names.items, rule->names.count, glob))
+		return out_of_memory(c);
+	glob = NULL;
+	return 0;
+}
+
+static int add_path(struct compiler *c, const char *pattern, const char *base, uint32_t at, struct sp_rule *rule)
+{
+	sp_cleanup(free_glob_ptr) struct sp_glob *glob = NULL;
+	sp_cleanup(free_glob_ptr) struct sp_glob *name = NULL;
+
+	int rc = compile_glob(c, pattern, at, SP_GLOB_PATH, &glob);
+	if (rc < 0 || (rc = compile_glob(c, base, at, SP_GLOB_PATH, &name)) < 0)
+		return rc;
+	c->name = name;
+	if (sp_glob_literal(glob) != NULL)
+		return add_target(c, sp_glob_literal(glob));
+	if (!sp_push(rule->paths.items, rule->paths.count, glob))
+		return out_of_memory(c);
+	glob = NULL;
+	return 0;
+}
+
+static int compile_path(struct compiler *c, const struct sp_source_text *program, struct sp_rule *rule)
+{
+	cleanup_free char *written = NULL;
+	cleanup_free char *canonical = NULL;
+	const char *problem = NULL;
+	const char *base = strrchr(program->text, '/') + 1;
+
+	int rc = sp_path_pattern(program->text, &written, &canonical, &problem);
+	if (rc == -EINVAL)
+		return sp_document_fail(c->document, program->at, c->e, "bad program '%.60s': %s", program->text,
+					problem);
+	if (rc < 0)
+		return sp_document_fail(c->document, program->at, c->e, "%.60s: %s", program->text, strerror(-rc));
+	rc = add_path(c, written, base, program->at, rule);
+	return rc < 0 || canonical == NULL ? rc : add_path(c, canonical, base, program->at, rule);
+}
+
+static int compile_programs(struct compiler *c, const struct sp_source_rule *source, struct sp_rule *rule)
+{
+	int rc = check_given(c, source->program.items_count, source->program.at);
+
+	rule->any_program = source->program.at == 0;
+	for (uint32_t i = 0; rc == 0 && i < source->program.items_count; i++) {
+		const struct sp_source_text *program = &source->program.items[i];
+		if (program->text[0] == '\0')
+			return sp_document_fail(c->document, program->at, c->e, "the program has no name");
+		rc = strchr(program->text, '/') != NULL ? compile_path(c, program, rule)
+							: compile_name(c, program, rule);
+	}
+	return rc;
+}
+
+/* ---- Rules ---- */
+
+static int check_id(struct compiler *c, const struct sp_source_text *id)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
+	if (id->text[0] == '\0' || id->text[strspn(id->text, letters)] != '\0')
+		return sp_document_fail(c->document, id->at, c->e,
+					"bad id '%.60s', expected letters, digits, '.', '_' or '-'", id->text);
+	if (strcmp(id->text, "default") == 0 || strcmp(id->text, "anonymous") == 0)
+		return sp_document_fail(c->document, id->at, c->e,
+					"the id '%s' is taken: records use it where no rule decided", id->text);
+	return 0;
+}
+
+static int parse_errno(const char *text)
+{
+	char *end;
+	unsigned long number = strtoul(text, &end, 10);
+
+	if (text[0] >= '0' && text[0] <= '9' && *end == '\0' && number <= ERRNO_MAX)
+		return strerrorname_np((int)number) != NULL ? (int)number : 0;
+	for (int err = 1; err <= ERRNO_MAX; err++) {
+		const char *name = strerrorname_np(err);
+		if (name != NULL && strcmp(name, text) == 0)
+			return err;
+	}
+	return strcmp(text, "EWOULDBLOCK") == 0 ? EWOULDBLOCK : strcmp(text, "EDEADLOCK") == 0 ? EDEADLOCK : 0;
+}
+
+static int compile_errno(struct compiler *c, const struct sp_source_rule *source, struct sp_rule *rule)
+{
+	const struct sp_source_text *error = &source->error;
+
+	rule->err = source->action == SP_DENY ? DEFAULT_ERRNO : 0;
+	if (error->text == NULL)
+		return 0;
+	if (source->action != SP_DENY)
+		return sp_document_fail(c->document, error->at, c->e, "errno is for rules that deny, this one says %s",
+					sp_action_name(source->action));
+	rule->err = parse_errno(error->text);
+	if (rule->err == 0)
+		return sp_document_fail(c->document, error->at, c->e,
+					"unknown errno '%.60s', expected a name such as EACCES", error->text);
+	return 0;
+}
+
+/* A rule about everything is what `default` is for, and usually a slip of the indentation. */
+static int check_matchers(struct compiler *c, const struct sp_source_rule *source)
+{
+	const struct sp_source_texts *with_value = &source->options_with_value;
+
+	if (with_value->at > 0 && source->words.at == 0 && source->has.at == 0)
+		return sp_document_fail(c->document, with_value->at, c->e,
+					"options_with_value has no effect without words or has");
+	if (source->program.at == 0 && source->argv.at == 0 && source->words.at == 0 && source->has.at == 0 &&
+	    source->any.at == 0 && source->none.at == 0 && source->env.at == 0 && source->anonymous == SP_ANSWER_NONE)
+		return sp_document_fail(
+			c->document, source->at, c->e,
+			"the rule '%s' has no matcher, expected at least one of program, argv, words, has, "
+			"any, none, env, anonymous",
+			source->id.text);
+	return 0;
+}
+
+static enum sp_anonymity anonymity(const struct sp_source_rule *source)
+{
+	switch (source->anonymous) {
+	case SP_ANSWER_YES:
+		return SP_NAMELESS;
+	case SP_ANSWER_NO:
+		return SP_NAMED;
+	default:
+		return source->action <= SP_ASK ? SP_NAMED : SP_NAMED_OR_NAMELESS;
+	}
+}
+
+static int compile_rule(struct compiler *c, const struct sp_source_rule *source, struct sp_rule *rule)
+{
+	int rc;
+
+	*rule = (struct sp_rule){
+		.source = source,
+		.anonymity = anonymity(source),
+		.has_argv = source->argv.at > 0,
+	};
+	if ((rc = check_id(c, &source->id)) < 0 || (rc = check_matchers(c, source)) < 0 ||
+	    (rc = compile_programs(c, source, rule)) < 0 ||
+	    (rc = compile_choices(c, &source->argv, true, &rule->argv)) < 0 ||
+	    (rc = compile_choices(c, &source->words, false, &rule->words)) < 0 ||
+	    (rc = compile_options(c, &source->options_with_value, &rule->options_with_value)) < 0 ||
+	    (rc = compile_options(c, &source->has, &rule->has)) < 0 ||
+	    (rc = compile_globs(c, &source->any, &rule->any)) < 0 ||
+	    (rc = compile_globs(c, &source->none, &rule->none)) < 0 || (rc = compile_env(c, source, rule)) < 0)
+		return rc;
+	return compile_errno(c, source, rule);
+}
+
+/* ---- Index ---- */
+
+static int compare_ids(const void *a, const void *b)
+{
+	const struct sp_rule *const *left = a, *const *right = b;
+	int order = strcmp((*left)->source->id.text, (*right)->source->id.text);
+
+	return order != 0 ? order : (*left > *right) - (*left < *right);
+}
+
+static int check_duplicates(struct compiler *c)
+{
+	size_t count = c->policy->rule_count;
+	cleanup_free const struct sp_rule **sorted = calloc(count + 1, sizeof *sorted);
+
+	if (sorted == NULL)
+		return out_of_memory(c);
+	for (size_t i = 0; i < count; i++)
+		sorted[i] = &c->policy->rules[i];
+	qsort(sorted, count, sizeof *sorted, compare_ids);
+	for (size_t i = 1; i < count; i++) {
+		const struct sp_source_text *first = &sorted[i - 1]->source->id, *second = &sorted[i]->source->id;
+		if (strcmp(first->text, second->text) == 0)
+			return sp_document_fail(c->document, second->at, c->e,
+						"duplicate id '%.60s', the first is in line %zu", second->text,
+						sp_document_line(c->document, first->at));
+	}
+	return 0;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+	const struct sp_program_key *left = a, *right = b;
+	int order = strcmp(left->text, right->text);
+
+	return order != 0 ? order : (left->rule > right->rule) - (left->rule < right->rule);
+}
+
+static int compile_index(struct compiler *c)
+{
+	struct sp_policy *policy = c->policy;
+
+	int rc = check_duplicates(c);
+	if (rc < 0)
+		return rc;
+	if (policy->key_count > 0)
+		qsort(policy->keys, policy->key_count, sizeof *policy->keys, compare_keys);
+	for (size_t i = 0; i < policy->rule_count; i++) {
+		const struct sp_rule *rule = &policy->rules[i];
+		if (rule->any_program && !sp_push(policy->any_program_rules, policy->any_program_count, i))
+			return out_of_memory(c);
+		if (rule->names.count + rule->paths.count > 0 &&
+		    !sp_push(policy->wildcard_rules, policy->wildcard_count, i))
+			return out_of_memory(c);
+	}
+	return 0;
+}

@@ -1,0 +1,90 @@
+/* The policy file as it is written: the schema, and what it is read into. What it means is compiled from this. */
+#ifndef SP_POLICY_SOURCE_H
+#define SP_POLICY_SOURCE_H
+
+#include "policy/document.h"
+#include "policy/policy.h"
+#include "util/cleanup.h"
+
+/* A value and its place in the file (see document.h). text NULL: not given. */
+struct sp_source_text {
+	char *text;
+	uint32_t at;
+};
+
+/* One position of argv or words: one text or alternatives. */
+struct sp_source_choice {
+	struct sp_source_text *items;
+	uint32_t items_count;
+	uint32_t at;
+};
+
+struct sp_source_texts {
+	struct sp_source_text *items; /* NULL: not given */
+	uint32_t items_count;
+	uint32_t at;
+};
+
+struct sp_source_choices {
+	struct sp_source_choice *items; /* NULL: not given */
+	uint32_t items_count;
+	uint32_t at;
+};
+
+enum sp_source_answer { SP_ANSWER_NONE, SP_ANSWER_NO, SP_ANSWER_YES };
+
+struct sp_source_rule {
+	uint32_t at;
+	struct sp_source_text id;
+	struct sp_source_texts program;
+	struct sp_source_choices argv;
+	struct sp_source_choices words;
+	struct sp_source_texts options_with_value;
+	struct sp_source_texts has;
+	struct sp_source_texts any;
+	struct sp_source_texts none;
+	struct sp_source_texts env;
+	enum sp_source_answer anonymous;
+	enum sp_action action;
+	struct sp_source_text error; /* key: errno, which is a macro */
+	char *reason;
+};
+
+struct sp_source_test {
+	uint32_t at;
+	struct sp_source_texts argv;
+	struct sp_source_texts env;
+	enum sp_source_answer anonymous;
+	enum sp_action expect;
+	struct sp_source_text rule;
+};
+
+struct sp_source_exec {
+	enum sp_action *otherwise; /* key: default */
+	struct sp_source_texts path;
+	struct sp_source_rule *rules;
+	uint32_t rules_count;
+	struct sp_source_test *tests;
+	uint32_t tests_count;
+};
+
+struct sp_source_policy {
+	unsigned int version;
+	char *name;
+	char *description;
+	enum sp_tracking tracking;
+	struct sp_source_exec exec;
+};
+
+struct sp_source {
+	struct sp_document *document;
+	struct sp_source_policy *policy;
+};
+
+/* Reads a file's text. 0 and what sp_source_release() frees, or -EINVAL with "file:line:column: ...", -ENOMEM. */
+[[nodiscard]] int sp_source_read(const char *text, size_t size, const char *file_name, struct sp_source *source,
+				 struct sp_error *e);
+
+void sp_source_release(struct sp_source *source);
+
+#endif
