@@ -1,70 +1,156 @@
 # sallyport: `make help` lists the targets.
 
 .DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
 SHELL := /bin/bash
-CC ?= cc
 ifeq ($(origin CC),default)
 CC := gcc
 endif
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
+BINDIR ?= $(PREFIX)/bin
+SBINDIR ?= $(PREFIX)/sbin
+MANDIR ?= $(PREFIX)/share/man
+POLICYDIR ?= $(PREFIX)/share/sallyport/policies
+CFLAGS ?= -O2 -g
 
-# One build directory a variant, so that variants do not mix their objects.
+# One directory a variant (build, build/clang, build/address-undefined, ...), so that variants do not mix their objects.
 SANITIZE ?=
 comma := ,
 VARIANT := $(strip $(if $(filter-out gcc cc,$(CC)),$(notdir $(CC))) $(subst $(comma),-,$(SANITIZE)))
 BUILD := build$(if $(VARIANT),/$(subst $() ,-,$(VARIANT)))
 
-LIBRARIES := libseccomp libuv libnl-3.0 sqlite3 libcyaml yaml-0.1 jansson
-CPPFLAGS += -Idaemon -Iproto -Iclient -D_GNU_SOURCE -DSP_POLICY_DIR='"$(CURDIR)/policies"' $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null)
-HARDENING := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2)
-CFLAGS ?= -O2 -g
-override CFLAGS += -std=gnu2x -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-missing-field-initializers $(HARDENING) \
-	$(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack $(if $(SANITIZE),-fsanitize=$(SANITIZE))
-LDLIBS += $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null) -pthread
+# What Debian 12 calls the things we need. `make run` and `make test` install what is missing.
+BUILD_PACKAGES := gcc libc6-dev make pkg-config libseccomp-dev libuv1-dev libnl-3-dev libsqlite3-dev libcyaml-dev \
+	libyaml-dev libjansson-dev $(if $(findstring clang,$(CC)),clang)
+RUN_PACKAGES := curl
+TEST_PACKAGES := libcriterion-dev strace
 
-ENGINE := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out daemon/main.c,$(shell find daemon -name '*.c')))
-CLIENT := $(patsubst %.c,$(BUILD)/obj/%.o,$(shell find client -name '*.c'))
-UNIT := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/unit/*.c))
-INTEGRATION := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/integration/*.c))
+# What a program built in this tree finds by name without being installed; `make install` sets the final place.
+POLICY_DIR := $(CURDIR)/policies
+
+# Two compilers, several versions: a flag is used where the compiler has it.
+supported = $(shell $(CC) -Werror $(1) -O2 -include features.h -S -o /dev/null -x c /dev/null >/dev/null 2>&1 && echo '$(1)')
+# Fortification needs an optimising compiler, and hides from a sanitizer what it should see.
+FORTIFY := $(if $(SANITIZE),,$(if $(filter -O -O1 -O2 -O3 -Os -Ofast,$(CFLAGS)),-U_FORTIFY_SOURCE \
+	$(or $(call supported,-D_FORTIFY_SOURCE=3),-D_FORTIFY_SOURCE=2)))
+
+LIBRARIES := libseccomp libuv libnl-3.0 sqlite3 libcyaml yaml-0.1 jansson
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-missing-field-initializers
+HARDENING := -fPIE -fstack-protector-strong $(call supported,-fstack-clash-protection) \
+	$(call supported,-fcf-protection=full) $(FORTIFY)
+SANITIZER = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+COMPILE := $(CC) -Idaemon -Iproto -Iclient -D_GNU_SOURCE -DSP_POLICY_DIR='"$(POLICY_DIR)"' \
+	-DSP_SYSCONFDIR='"$(SYSCONFDIR)"' $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null) $(CPPFLAGS) \
+	-std=gnu2x $(WARNINGS) $(HARDENING) $(CFLAGS)
+LINK := $(CC) $(CFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--as-needed $(LDFLAGS)
+LIBS := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null) -pthread $(LDLIBS)
+
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+ENGINE := $(call objects,$(filter-out daemon/main.c,$(shell find daemon -name '*.c')))
+CLIENT := $(call objects,$(wildcard client/*.c))
+UNIT := $(call objects,$(wildcard tests/unit/*.c))
+INTEGRATION := $(call objects,$(wildcard tests/integration/*.c))
 PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/programs/*.c tests/bench/*.c))
 
-.PHONY: all test clean
-all: $(BUILD)/sallyport $(BUILD)/sallyportd
+# Criterion's arena does not fit into the address space that ThreadSanitizer leaves (Criterion 2.4, gcc 12, clang 14):
+# of that variant the programs are checked, by the integration tests, whose runner is built without.
+THREADED := $(filter thread,$(subst $(comma), ,$(SANITIZE)))
+TESTS := $(if $(THREADED),,$(BUILD)/tests/unit) $(BUILD)/tests/integration
+ifneq ($(THREADED),)
+$(INTEGRATION) $(BUILD)/tests/integration: private SANITIZER :=
+endif
+
+# V=1 shows the commands, -s nothing.
+say = $(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),,@echo '  $(1)  $(2)')
+quiet := $(if $(V),,@)
+
+.PHONY: all run test check bench install clean help deps format force
+
+all: $(BUILD)/sallyport $(BUILD)/sallyportd ## the two programs, in build/ (the default)
 
 $(BUILD)/libsallyport.a: $(ENGINE)
+	$(call say,AR,$@)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(quiet)$(AR) rcs $@ $^
 
 $(BUILD)/sallyport: $(CLIENT) $(BUILD)/libsallyport.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LD,$@)
+	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(LIBS)
 
 $(BUILD)/sallyportd: $(BUILD)/obj/daemon/main.o $(BUILD)/libsallyport.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LD,$@)
+	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(LIBS)
 
 $(BUILD)/tests/unit: $(UNIT) $(BUILD)/libsallyport.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcriterion
+	$(call say,LD,$@)
+	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(LIBS) -lcriterion
 
 $(BUILD)/tests/integration: $(INTEGRATION) $(BUILD)/libsallyport.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcriterion
+	$(call say,LD,$@)
+	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(LIBS) -lcriterion
 
 # Programs that tests run under supervision: no sanitizer, so that what is measured and attacked is the program itself.
 $(PROGRAMS): $(BUILD)/tests/%: tests/%.c
 	@mkdir -p $(@D)
-	$(CC) -Idaemon -D_GNU_SOURCE -O2 -g -std=gnu2x -Wall -Wextra -Werror -Wno-missing-field-initializers -o $@ $< -pthread
+	$(call say,CC,$<)
+	$(quiet)$(CC) -Idaemon -D_GNU_SOURCE -O2 -g -std=gnu2x -Wall -Wextra -Werror -Wno-missing-field-initializers -MMD -MP \
+		-MF $@.d -o $@ $< -pthread
 
-$(BUILD)/obj/%.o: %.c
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$(quiet)$(COMPILE) $(SANITIZER) -MMD -MP -c -o $@ $<
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+# Other flags, other objects: written only when they change.
+$(BUILD)/flags: force
+	@mkdir -p $(@D)
+	@cmp -s $@ - <<<'$(subst ','\'',$(COMPILE) $(LINK) $(SANITIZER))' || echo '$(subst ','\'',$(COMPILE) $(LINK) $(SANITIZER))' >$@
 
-test: all $(BUILD)/tests/unit $(BUILD)/tests/integration $(PROGRAMS)
-	$(BUILD)/tests/unit
-	$(BUILD)/tests/integration
+-include $(shell find $(BUILD)/obj $(BUILD)/tests -name '*.d' 2>/dev/null)
 
-clean:
+# The packages come first and make reads itself again after them: what pkg-config says is asked when make starts.
+again = +$(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+
+run: ## build, then supervise this project's own build, with one violation planted in it
+	@scripts/packages $(BUILD_PACKAGES) $(RUN_PACKAGES)
+	@$(again) all
+	@scripts/demo $(BUILD)
+
+test: ## all tests: unit, and integration on real processes
+	@scripts/packages $(BUILD_PACKAGES) $(TEST_PACKAGES)
+	@$(again) all $(TESTS) $(PROGRAMS)
+	@status=0; for suite in $(TESTS); do echo "$$suite"; SP_BUILD=$(BUILD) $$suite --jobs=2 || status=1; done; exit $$status
+
+check: $(BUILD)/tests/unit format ## the fast part: unit tests and formatting
+	SP_BUILD=$(BUILD) $(BUILD)/tests/unit --jobs=2
+
+format:
+	@if command -v clang-format >/dev/null; then \
+		find client daemon proto plugins tests -name '*.[ch]' -print0 | xargs -0 clang-format --dry-run -Werror; \
+	else echo 'clang-format is not installed: formatting not checked'; fi
+
+bench: all $(PROGRAMS) ## what supervision costs, as a ratio to the same work without it
+	@tests/bench/run $(BUILD)
+
+# Compiled once more for the place where the policies will lie: an installed program does not look into this tree.
+INSTALLED := $(BUILD)/installed
+install: ## into PREFIX (/usr/local), SYSCONFDIR (/etc), below DESTDIR if that is set
+	+@$(MAKE) --no-print-directory BUILD='$(INSTALLED)' POLICY_DIR='$(POLICYDIR)' all
+	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(POLICYDIR)' '$(DESTDIR)$(SYSCONFDIR)/sallyport/policies'
+	install -m 755 $(INSTALLED)/sallyport '$(DESTDIR)$(BINDIR)'
+	install -m 755 $(INSTALLED)/sallyportd '$(DESTDIR)$(SBINDIR)'
+	install -m 644 policies/*.yaml '$(DESTDIR)$(POLICYDIR)'
+	for page in docs/*.[1-8]; do install -D -m 644 -t "$(DESTDIR)$(MANDIR)/man$${page##*.}" "$$page" || exit; done
+
+deps: ## the Debian packages for building and testing: installed as root, named otherwise
+	@scripts/packages $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
+
+clean: ## remove build/
 	rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@printf '\n  SANITIZE=address,undefined or SANITIZE=thread, CC=clang: variants, built in build/VARIANT\n  V=1: show the commands\n'

@@ -28,6 +28,7 @@ struct run {
 	struct options options;
 	uv_loop_t loop;
 	uv_poll_t signals;
+	uv_timer_t stop_self;
 	int signal_fd;
 	sigset_t original_mask;
 	bool sigchld_was_ignored;
@@ -213,14 +214,25 @@ static void on_launch_failed(struct sp_job *job, const struct sp_error *e, void 
 	r->failure = *e;
 }
 
+static void on_stop_self(uv_timer_t *timer);
+
 static void on_root_stop(struct sp_job *job, int signal, void *context)
 {
 	struct run *r = context;
 
 	(void)job;
 	r->root_stopped = signal != 0;
-	/* Whoever waits for us sees what it would see of the program itself. SIGCONT ends this, and comes to the loop too. */
+	/* After what else is waiting: the terminal stops a whole group, and its other processes have yet to be let stop. */
 	if (signal != 0)
+		(void)uv_timer_start(&r->stop_self, on_stop_self, 0, 0);
+}
+
+/* Whoever waits for us sees what it would see of the program itself. SIGCONT ends this, and comes to the loop too. */
+static void on_stop_self(uv_timer_t *timer)
+{
+	const struct run *r = timer->data;
+
+	if (r->root_stopped)
 		(void)kill(getpid(), SIGSTOP);
 }
 
@@ -251,8 +263,8 @@ static void on_done(struct sp_job *job, void *context)
 
 	(void)job;
 	r->job = NULL;
-	if (!uv_is_closing((uv_handle_t *)&r->signals))
-		uv_close((uv_handle_t *)&r->signals, NULL);
+	uv_close((uv_handle_t *)&r->signals, NULL);
+	uv_close((uv_handle_t *)&r->stop_self, NULL);
 	uv_stop(&r->loop);
 }
 
@@ -314,7 +326,8 @@ static int watch_signals(struct run *r, struct sp_error *e)
 	int err = uv_poll_init(&r->loop, &r->signals, r->signal_fd);
 	if (err != 0)
 		return sp_fail(e, -err, "cannot watch signals: %s", uv_strerror(err));
-	r->signals.data = r;
+	r->signals.data = r->stop_self.data = r;
+	(void)uv_timer_init(&r->loop, &r->stop_self);
 	(void)uv_poll_start(&r->signals, UV_READABLE, on_signals);
 	return 0;
 }
@@ -354,6 +367,7 @@ static int start(struct run *r, struct sp_engine *engine, const struct sp_policy
 	r->job = sp_job_start(engine, &plan, e);
 	if (r->job == NULL) {
 		uv_close((uv_handle_t *)&r->signals, NULL);
+		uv_close((uv_handle_t *)&r->stop_self, NULL);
 		return -e->err;
 	}
 	return 0;

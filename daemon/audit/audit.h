@@ -18,14 +18,25 @@
 
 struct sp_audit;
 
+/* The database used when none is named: $XDG_STATE_HOME/sallyport/audit.db, default ~/.local/state. *path is the
+ * caller's to free. 0, or -errno with a sentence: -ENOENT when the user has no home directory. Any thread. */
+[[nodiscard]] int sp_audit_default_path(char **path, struct sp_error *e);
+
 /* Opens (creating directories 0700 and files 0600) the spool for the database at path, and starts the writer thread, which
  * opens the database, takes in spools that dead processes left, and then follows ours.
- * path NULL: $XDG_STATE_HOME/sallyport/audit.db (default ~/.local/state).
+ * path NULL: sp_audit_default_path().
  * 0, or -errno with a sentence: ENOSPC when the first segment cannot be reserved. */
 [[nodiscard]] int sp_audit_open(const char *path, struct sp_audit **out, struct sp_error *e);
 
+/* Waits until the writer has tried the database, which sp_audit_open() does not, so that it costs no time while a launch is
+ * being prepared. 0, also for a database that is only busy; or -errno with a sentence: what SQLite says when the file is
+ * there and is no audit database of ours, or may not be written. sp_audit_job() fails with the same -errno, so nothing can
+ * start unrecorded. The loop's thread. */
+[[nodiscard]] int sp_audit_ready(struct sp_audit *audit, struct sp_error *e);
+
 /* Waits until every record is in the database, removes the spool, stops the thread, frees. NULL is fine.
- * 0, or -errno with a sentence if the database could not be written: the spool then stays for the next start. */
+ * 0, or -errno with a sentence if the database could not be written: the spool then stays for the next start. A refusal that
+ * sp_audit_ready() has told is not told again. */
 [[nodiscard]] int sp_audit_close(struct sp_audit *audit, struct sp_error *e);
 
 /* Bytes with their length; need not be NUL-terminated. */
@@ -70,6 +81,7 @@ struct sp_audit_exec { /* a decision */
 	struct sp_bytes resolved; /* canonical; empty if it could not be resolved */
 	struct sp_bytes argv; /* NUL-terminated strings, whole */
 	uint32_t argc;
+	struct sp_bytes others; /* ids of the other rules that matched, NUL-terminated, one after the other; or empty */
 };
 
 enum sp_result {

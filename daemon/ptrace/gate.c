@@ -336,13 +336,29 @@ static void freeze(struct sp_gate *gate, struct guard *guard)
 	arm(gate, gate->keeper->settings.freeze_deadline);
 }
 
+/* A first look without stopping anybody: an exec that fails anyway (a PATH search misses several times a command) need not
+ * stop a threaded program. To refuse is always safe, whatever is written there meanwhile. */
+static bool fails_anyway(struct sp_gate *gate, int *err)
+{
+	const struct sp_gate_tools *t = &gate->keeper->tools;
+
+	*err = sp_inspect(gate->in, false, t->filesystems, t->kinds);
+	return *err != 0 && *err != -EAGAIN && gate->in->same_user && !gate->in->ours;
+}
+
 static void begin(struct sp_gate *gate)
 {
 	guard_gate(gate);
+	int err;
 
 	if (has_memory_alone(gate->caller)) {
 		keep(&guard, FREEZING);
 		happen(gate, FROZEN);
+		return;
+	}
+	if (fails_anyway(gate, &err)) {
+		keep(&guard, FREEZING);
+		judge(gate, err);
 		return;
 	}
 	gate->keeper->stats.freezes++;

@@ -380,12 +380,14 @@ static void on_stop(struct sp_tracer *t, struct sp_task *task, const struct repo
 
 static void on_group_stop(struct sp_tracer *t, struct sp_task *task, const struct report *report)
 {
+	struct sp_process *process = task->process;
+	bool first = !process->group_stopped;
+
 	repair_eintr(task);
-	if (!task->process->group_stopped) {
-		task->process->group_stopped = true;
-		t->ops->group_stop(task->process, report->signal, t->context);
-	}
+	process->group_stopped = true;
 	settle(t, task, RESUME_LISTEN, 0);
+	if (first)
+		t->ops->group_stop(process, report->signal, t->context);
 }
 
 static void on_signal(struct sp_tracer *t, struct sp_task *task, const struct report *report)
@@ -450,6 +452,7 @@ static void on_fork(struct sp_tracer *t, struct sp_task *parent, const struct re
 
 static void bury(struct sp_tracer *t, struct sp_task *task)
 {
+	task->state = BURIED; /* nobody shall wait for it to stop */
 	if (task->process != NULL)
 		t->ops->gone(task, t->context);
 	struct sp_process *process = sp_index_remove(t->index, task);

@@ -16,7 +16,8 @@ enum quoting { BARE, QUOTED, ESCAPED };
 
 static void put(struct sink *sink, const char *bytes, size_t size);
 static void put_safe(struct sink *sink, const unsigned char *at, size_t size, bool in_quotes);
-static void put_argument(struct sink *sink, const unsigned char *bytes, size_t size);
+static void put_argument(struct sink *sink, const unsigned char *bytes, size_t size, const char *separator);
+static void put_text(struct sink *sink, const unsigned char *bytes, size_t size);
 static size_t put_arguments(struct sink *sink, const char *bytes, size_t size);
 static size_t decode(const unsigned char *at, size_t size, uint32_t *code);
 static bool printable(uint32_t code);
@@ -50,7 +51,7 @@ void sp_print_argument(FILE *out, const char *bytes, size_t size)
 {
 	struct sink sink = {.out = out, .left = SIZE_MAX};
 
-	put_argument(&sink, (const unsigned char *)bytes, size);
+	put_argument(&sink, (const unsigned char *)bytes, size, "");
 }
 
 void sp_print_argv(FILE *out, const char *bytes, size_t size, size_t max_bytes)
@@ -81,9 +82,7 @@ static size_t put_arguments(struct sink *sink, const char *bytes, size_t size)
 
 	for (const char *at = bytes, *end = bytes + size; at < end && !sink->full; whole += !sink->full) {
 		size_t length = strnlen(at, (size_t)(end - at));
-		if (at > bytes)
-			put(sink, " ", 1);
-		put_argument(sink, (const unsigned char *)at, length);
+		put_argument(sink, (const unsigned char *)at, length, at > bytes ? " " : "");
 		at += length + 1;
 	}
 	return whole;
@@ -107,38 +106,42 @@ static enum quoting quoting_of(const unsigned char *at, size_t size)
 }
 
 /* A closing quote is always written, also after a cut: its byte is set aside beforehand. */
-static void put_argument(struct sink *sink, const unsigned char *bytes, size_t size)
+static void put_argument(struct sink *sink, const unsigned char *bytes, size_t size, const char *separator)
 {
+	static const char *const opening[] = {[BARE] = "", [QUOTED] = "'", [ESCAPED] = "$'"};
 	/* What is certain to be cut need not be looked at whole. */
 	size_t looked_at = size > sink->left ? sink->left + 1 : size;
 	enum quoting quoting = quoting_of(bytes, looked_at);
-	const char *open = quoting == ESCAPED ? "$'" : "'";
+	size_t quotes = quoting == BARE ? 0 : strlen(opening[quoting]) + 1;
 
-	if (quoting == BARE) {
-		put(sink, (const char *)bytes, looked_at);
-		return;
-	}
-	if (sink->full || sink->left < strlen(open) + 1) {
+	/* Where not even a part of it fits, nothing of it is written. */
+	if (sink->left < strlen(separator) + quotes + (size > 0)) {
 		sink->full = true;
 		return;
 	}
-	put(sink, open, strlen(open));
-	sink->left--;
-	if (quoting == ESCAPED) {
+	put(sink, separator, strlen(separator));
+	put(sink, opening[quoting], strlen(opening[quoting]));
+	sink->left -= quoting != BARE;
+	if (quoting == ESCAPED)
 		put_safe(sink, bytes, looked_at, true);
-	} else {
-		for (size_t i = 0; i < looked_at && !sink->full;) {
-			uint32_t code;
-			size_t step = decode(bytes + i, looked_at - i, &code);
-			if (code == '\'')
-				put(sink, "'\\''", 4);
-			else
-				put(sink, (const char *)bytes + i, step);
-			i += step;
-		}
-	}
-	if (sink->out != NULL)
+	else
+		put_text(sink, bytes, looked_at);
+	if (quoting != BARE && sink->out != NULL)
 		(void)fputc('\'', sink->out);
+}
+
+static void put_text(struct sink *sink, const unsigned char *bytes, size_t size)
+{
+	uint32_t code;
+
+	for (size_t i = 0; i < size && !sink->full;) {
+		size_t step = decode(bytes + i, size - i, &code);
+		if (code == '\'')
+			put(sink, "'\\''", 4);
+		else
+			put(sink, (const char *)bytes + i, step);
+		i += step;
+	}
 }
 
 static void put_safe(struct sink *sink, const unsigned char *at, size_t size, bool in_quotes)

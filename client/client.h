@@ -1,0 +1,17 @@
+/* The subcommands of sallyport: one file and one entry function each, listed in main.c's table.
+ *
+ * Each gets its own part of the command line, argv[0] being the subcommand's name, and returns the exit status. It
+ * answers --help itself; --version is answered by main.c. */
+#ifndef SP_CLIENT_H
+#define SP_CLIENT_H
+
+/* Our own failure, told apart from any status of a supervised command: the convention of env(1), nohup(1) and
+ * timeout(1). */
+#define SP_EXIT_FAILURE 125
+
+[[nodiscard]] int sp_cmd_run(int argc, char **argv);
+[[nodiscard]] int sp_cmd_log(int argc, char **argv);
+[[nodiscard]] int sp_cmd_policy(int argc, char **argv);
+[[nodiscard]] int sp_cmd_doctor(int argc, char **argv);
+
+#endif

@@ -1,0 +1,146 @@
+/* sallyport(1): one table of subcommands, and what is common to them: --help, --version, the standard descriptors,
+ * output that could not be written. */
+#include "client.h"
+#include "util/printable.h"
+#include "util/version.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct command {
+	const char *name;
+	int (*function)(int argc, char **argv);
+	const char *summary;
+} commands[] = {
+	{"run", sp_cmd_run, "supervise a command and everything it starts"},
+	{"log", sp_cmd_log, "show what ran, what was refused, and by which rule"},
+	{"policy", sp_cmd_policy, "check a policy file, or ask it about one command line"},
+	{"doctor", sp_cmd_doctor, "tell what works on this machine, what does not, and why"},
+};
+
+static int dispatch(int argc, char **argv);
+static int help(const char *name);
+static int usage(FILE *out, int status);
+static int run_command(const struct command *command, int argc, char **argv);
+static const struct command *find(const char *name);
+static int unknown(const char *word);
+static bool is_help(const char *word);
+static bool is_version(const char *word);
+static int print_version(void);
+static int open_standard_fds(void);
+static int flush_output(int status);
+
+int main(int argc, char **argv)
+{
+	argp_err_exit_status = SP_EXIT_FAILURE;
+	if (open_standard_fds() < 0)
+		return SP_EXIT_FAILURE;
+	return flush_output(dispatch(argc, argv));
+}
+
+static int dispatch(int argc, char **argv)
+{
+	if (argc < 2)
+		return usage(stderr, SP_EXIT_FAILURE);
+	if (is_version(argv[1]))
+		return print_version();
+	if (is_help(argv[1]) || strcmp(argv[1], "help") == 0)
+		return help(argc > 2 ? argv[2] : NULL);
+	const struct command *command = find(argv[1]);
+	if (command == NULL)
+		return unknown(argv[1]);
+	return run_command(command, argc - 1, argv + 1);
+}
+
+/* `sallyport help run` is `sallyport run --help`, so that each text stands in one place. */
+static int help(const char *name)
+{
+	if (name == NULL)
+		return usage(stdout, 0);
+	const struct command *command = find(name);
+	if (command == NULL)
+		return unknown(name);
+	char *argv[] = {(char *)command->name, (char *)"--help", NULL};
+	return run_command(command, 2, argv);
+}
+
+static int run_command(const struct command *command, int argc, char **argv)
+{
+	if (argc > 1 && is_version(argv[1]))
+		return print_version();
+	return command->function(argc, argv);
+}
+
+static int usage(FILE *out, int status)
+{
+	fputs("Usage: sallyport COMMAND [OPTION...]\n"
+	      "Decides every execve of a process tree, by the file that would run and by its arguments, and records "
+	      "it.\n\n",
+	      out);
+	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].summary);
+	fputs("\n  sallyport help COMMAND   the options of one command\n"
+	      "  sallyport --version      the version\n"
+	      "\nTo begin: sallyport run -- make, then: sallyport log\n",
+	      out);
+	return status;
+}
+
+static const struct command *find(const char *name)
+{
+	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	}
+	return NULL;
+}
+
+static int unknown(const char *word)
+{
+	fputs("sallyport: unknown command ", stderr);
+	sp_print_argument(stderr, word, strlen(word));
+	fputs("; `sallyport --help` lists them\n", stderr);
+	return SP_EXIT_FAILURE;
+}
+
+static bool is_help(const char *word)
+{
+	return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+static bool is_version(const char *word)
+{
+	return strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0;
+}
+
+static int print_version(void)
+{
+	puts("sallyport " SP_VERSION);
+	return 0;
+}
+
+/* Started with 0, 1 or 2 closed, the next file opened (the audit database, say) would get that number and be written
+ * over by the first message. CLOEXEC: a supervised command still starts without the descriptor, as it would have
+ * without us. */
+static int open_standard_fds(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
+			return -errno;
+	}
+	return 0;
+}
+
+/* A full disk or a closed pipe must not look like success. */
+static int flush_output(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	fprintf(stderr, "sallyport: cannot write to standard output: %s\n", strerror(errno));
+	return SP_EXIT_FAILURE;
+}

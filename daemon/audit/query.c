@@ -1,0 +1,460 @@
+/* See query.h. */
+#include "audit/query.h"
+#include "audit/recover.h"
+#include "audit/store.h"
+#include "policy/policy.h"
+#include "util/cleanup.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define PATIENCE_MS 2000
+
+struct sp_query {
+	sqlite3 *db;
+	char *path;
+	sp_recover_tell *tell;
+	void *data;
+	sqlite3_stmt *process, *program, *process_execs; /* asked often */
+};
+
+static int prepare(struct sp_query *query, sqlite3_stmt **statement, const char *text, struct sp_error *e);
+static int for_each(struct sp_query *query, sqlite3_stmt *statement, int (*row)(void *data, sqlite3_stmt *statement),
+		    void *data, struct sp_error *e);
+static int64_t one_number(struct sp_query *query, const char *text, struct sp_error *e);
+static struct sp_bytes bytes_at(sqlite3_stmt *statement, int column);
+static const char *text_at(sqlite3_stmt *statement, int column);
+
+static void free_query(struct sp_query **query)
+{
+	sp_query_close(*query);
+}
+
+int sp_query_open(const char *path, void (*tell)(void *data, const char *sentence), void *data, struct sp_query **out,
+		  struct sp_error *e)
+{
+	sp_cleanup(free_query) struct sp_query *query = calloc(1, sizeof *query);
+	int ret = 0;
+
+	if (query == NULL)
+		return sp_fail(e, ENOMEM, "out of memory");
+	query->tell = tell;
+	query->data = data;
+	if (path == NULL)
+		ret = sp_audit_default_path(&query->path, e);
+	else if ((query->path = strdup(path)) == NULL)
+		ret = sp_fail(e, ENOMEM, "out of memory");
+	if (ret < 0)
+		return ret;
+	if (access(query->path, F_OK) < 0)
+		return sp_fail(e, errno,
+			       errno == ENOENT ? "no audit database at %s: nothing was recorded there yet"
+					       : "audit database %s: %m",
+			       query->path);
+	/* Whoever may only read shows what is there. */
+	ret = sp_query_recover(query, e);
+	if (ret < 0 && ret != -EACCES && ret != -EROFS && ret != -EPERM)
+		return ret;
+	ret = sp_database_open(query->path, SQLITE_OPEN_READONLY, PATIENCE_MS, &query->db, e);
+	if (ret < 0)
+		return ret;
+	*out = sp_steal_ptr(query);
+	return 0;
+}
+
+void sp_query_close(struct sp_query *query)
+{
+	if (query == NULL)
+		return;
+	(void)sqlite3_finalize(query->process);
+	(void)sqlite3_finalize(query->program);
+	(void)sqlite3_finalize(query->process_execs);
+	(void)sqlite3_close(query->db);
+	free(query->path);
+	free(query);
+}
+
+int sp_query_recover(struct sp_query *query, struct sp_error *e)
+{
+	int64_t taken = sp_recover_database(query->path, query->tell, query->data, e);
+
+	return taken < 0 ? (int)taken : 0;
+}
+
+const char *sp_query_path(const struct sp_query *query)
+{
+	return query->path;
+}
+
+int64_t sp_query_last_job(struct sp_query *query, struct sp_error *e)
+{
+	return one_number(query, "SELECT coalesce(max(number), 0) FROM jobs", e);
+}
+
+int64_t sp_query_last_exec(struct sp_query *query, struct sp_error *e)
+{
+	return one_number(query, "SELECT coalesce(max(id), 0) FROM execs", e);
+}
+
+struct job_visit {
+	int (*visit)(void *data, const struct sp_log_job *job);
+	void *data;
+	bool found;
+};
+
+static int job_row(void *data, sqlite3_stmt *row)
+{
+	struct job_visit *visit = data;
+	const struct sp_log_job job = {
+		.number = sqlite3_column_int64(row, 0),
+		.key = (uint64_t)sqlite3_column_int64(row, 1),
+		.started = sqlite3_column_int64(row, 2),
+		.ended = sqlite3_column_int64(row, 3),
+		.status = sqlite3_column_int(row, 4),
+		.supervisor = sqlite3_column_int(row, 5),
+		.uid = (uid_t)sqlite3_column_int64(row, 6),
+		.policy = text_at(row, 7),
+		.policy_file = text_at(row, 8),
+		.policy_digest = (uint64_t)sqlite3_column_int64(row, 9),
+		.tracking = text_at(row, 10),
+		.cwd = bytes_at(row, 11),
+		.argv = bytes_at(row, 12),
+	};
+
+	visit->found = true;
+	return visit->visit(visit->data, &job);
+}
+
+int sp_query_job(struct sp_query *query, int64_t number, int (*visit)(void *data, const struct sp_log_job *job),
+		 void *data, struct sp_error *e)
+{
+	cleanup_statement sqlite3_stmt *statement = NULL;
+	struct job_visit context = {.visit = visit, .data = data};
+
+	int ret = prepare(query, &statement,
+			  "SELECT number, key, started, ended, status, supervisor, uid, policy, policy_file,"
+			  " policy_digest, tracking, cwd, argv FROM jobs WHERE number = ?1",
+			  e);
+	if (ret < 0)
+		return ret;
+	(void)sqlite3_bind_int64(statement, 1, number);
+	ret = for_each(query, statement, job_row, &context, e);
+	if (ret == 0 && !context.found)
+		return sp_fail(e, ENOENT, "audit database %s: there is no job %" PRId64, query->path, number);
+	return ret;
+}
+
+struct exec_visit {
+	int (*visit)(void *data, const struct sp_log_exec *exec);
+	void *data;
+};
+
+static int exec_row(void *data, sqlite3_stmt *row)
+{
+	const struct exec_visit *visit = data;
+	const struct sp_log_exec exec = {
+		.id = sqlite3_column_int64(row, 0),
+		.job = sqlite3_column_int64(row, 1),
+		.process = (uint64_t)sqlite3_column_int64(row, 2),
+		.exec = (uint64_t)sqlite3_column_int64(row, 3),
+		.time = sqlite3_column_int64(row, 4),
+		.result_time = sqlite3_column_int64(row, 5),
+		.pid = sqlite3_column_int(row, 6),
+		.tid = sqlite3_column_int(row, 7),
+		.action = sqlite3_column_int(row, 8),
+		.err = sqlite3_column_int(row, 9),
+		.matched = (uint32_t)sqlite3_column_int64(row, 10),
+		.argc = (uint32_t)sqlite3_column_int64(row, 11),
+		.rule = text_at(row, 12),
+		.reason = text_at(row, 13),
+		.path = bytes_at(row, 14),
+		.resolved = bytes_at(row, 15),
+		.argv = bytes_at(row, 16),
+		.others = bytes_at(row, 17),
+		.result = (enum sp_result)sqlite3_column_int(row, 18),
+		.result_err = sqlite3_column_int(row, 19),
+		.verify = (enum sp_verify)sqlite3_column_int(row, 20),
+		.detail = text_at(row, 21),
+	};
+
+	return visit->visit(visit->data, &exec);
+}
+
+bool sp_log_refused(const struct sp_log_exec *exec)
+{
+	return exec->action >= SP_DENY || exec->verify == SP_VERIFY_MISMATCH;
+}
+
+/* In this order exec_row() reads them. */
+#define EXECS                                                                                                          \
+	"SELECT e.id, e.job, e.process, e.key, e.time, e.result_time, p.pid, e.tid, e.action, e.errno, e.matched,"     \
+	" e.argc, e.rule, e.reason, e.path, e.resolved, e.argv, e.others, e.result, e.result_errno, e.verify,"         \
+	" e.verify_detail FROM execs e LEFT JOIN processes p ON p.job = e.job AND p.key = e.process"
+
+/* Word for word the condition of the partial index. */
+#define REFUSED " AND (action >= 2 OR verify = 2)"
+
+int sp_query_execs(struct sp_query *query, const struct sp_exec_filter *filter,
+		   int (*visit)(void *data, const struct sp_log_exec *exec), void *data, struct sp_error *e)
+{
+	cleanup_statement sqlite3_stmt *statement = NULL;
+	cleanup_free char *text = NULL;
+	struct exec_visit context = {.visit = visit, .data = data};
+
+	/* A job's execs are spread among those of others, so its own index finds them, in which keys grow as ids do; unless
+	 * the ids already narrow it down. The + keeps SQLite from walking all ids. */
+	bool by_key = filter->job != 0 && filter->after == 0 && !filter->refused;
+	bool newest = filter->last > 0;
+	if (asprintf(&text, "%s" EXECS " WHERE %se.id > ?2%s%s ORDER BY %s%s LIMIT ?3%s",
+		     newest ? "SELECT * FROM (" : "", by_key ? "+" : "", filter->job != 0 ? " AND e.job = ?1" : "",
+		     filter->refused ? REFUSED : "", by_key ? "e.key" : "e.id", newest ? " DESC" : "",
+		     newest ? ") ORDER BY id" : "") < 0) {
+		text = NULL;
+		return sp_fail(e, ENOMEM, "out of memory");
+	}
+	int ret = prepare(query, &statement, text, e);
+	if (ret < 0)
+		return ret;
+	if (filter->job != 0)
+		(void)sqlite3_bind_int64(statement, 1, filter->job);
+	(void)sqlite3_bind_int64(statement, 2, filter->after);
+	(void)sqlite3_bind_int64(statement, 3, newest ? filter->last : -1);
+	return for_each(query, statement, exec_row, &context, e);
+}
+
+int sp_query_process_execs(struct sp_query *query, int64_t job, uint64_t process,
+			   int (*visit)(void *data, const struct sp_log_exec *exec), void *data, struct sp_error *e)
+{
+	struct exec_visit context = {.visit = visit, .data = data};
+
+	int ret = prepare(query, &query->process_execs, EXECS " WHERE e.job = ?1 AND e.process = ?2 ORDER BY e.key", e);
+	if (ret < 0)
+		return ret;
+	(void)sqlite3_bind_int64(query->process_execs, 1, job);
+	(void)sqlite3_bind_int64(query->process_execs, 2, (int64_t)process);
+	ret = for_each(query, query->process_execs, exec_row, &context, e);
+	(void)sqlite3_reset(query->process_execs);
+	return ret;
+}
+
+/* What a process ran at a time, and where it came from. */
+struct origin {
+	uint64_t parent;
+	int64_t started;
+	pid_t pid;
+};
+
+static int find_process(struct sp_query *query, int64_t job, uint64_t key, struct origin *origin, struct sp_error *e)
+{
+	int ret = prepare(query, &query->process,
+			  "SELECT parent, started, pid FROM processes WHERE job = ?1 AND key = ?2", e);
+	if (ret < 0)
+		return ret;
+	(void)sqlite3_bind_int64(query->process, 1, job);
+	(void)sqlite3_bind_int64(query->process, 2, (int64_t)key);
+	int step = sqlite3_step(query->process);
+	if (step == SQLITE_ROW)
+		*origin = (struct origin){
+			.parent = (uint64_t)sqlite3_column_int64(query->process, 0),
+			.started = sqlite3_column_int64(query->process, 1),
+			.pid = sqlite3_column_int(query->process, 2),
+		};
+	else if (step != SQLITE_DONE)
+		ret = sp_database_fail(query->db, query->path, e);
+	(void)sqlite3_reset(query->process);
+	return ret < 0 ? ret : step == SQLITE_ROW;
+}
+
+/* Leaves query->program on the row (1), or reset (0). */
+static int find_program(struct sp_query *query, int64_t job, uint64_t key, int64_t time, struct sp_error *e)
+{
+	struct origin origin;
+
+	int ret = prepare(query, &query->program,
+			  "SELECT resolved, argv FROM execs WHERE job = ?1 AND process = ?2 AND result = 2"
+			  " AND result_time <= ?3 ORDER BY key DESC LIMIT 1",
+			  e);
+	while (ret == 0 && key != 0) {
+		(void)sqlite3_bind_int64(query->program, 1, job);
+		(void)sqlite3_bind_int64(query->program, 2, (int64_t)key);
+		(void)sqlite3_bind_int64(query->program, 3, time);
+		int step = sqlite3_step(query->program);
+		if (step == SQLITE_ROW)
+			return 1;
+		if (step != SQLITE_DONE)
+			ret = sp_database_fail(query->db, query->path, e);
+		(void)sqlite3_reset(query->program);
+		if (ret == 0 && (ret = find_process(query, job, key, &origin, e)) != 1)
+			return ret;
+		ret = 0;
+		/* A parent's key is smaller than its child's; in a tampered database it might lead round in circles. */
+		key = origin.parent < key ? origin.parent : 0;
+		time = origin.started;
+	}
+	return ret;
+}
+
+int sp_query_chain(struct sp_query *query, const struct sp_log_exec *exec,
+		   int (*visit)(void *data, const struct sp_log_ancestor *ancestor), void *data, struct sp_error *e)
+{
+	struct origin origin;
+	int ret = 0;
+
+	for (uint64_t key = exec->process; ret == 0 && key != 0; key = origin.parent < key ? origin.parent : 0) {
+		ret = find_process(query, exec->job, key, &origin, e);
+		if (ret != 1)
+			return ret;
+		ret = find_program(query, exec->job, key, exec->time, e);
+		if (ret < 0)
+			return ret;
+		struct sp_log_ancestor ancestor = {.process = key, .pid = origin.pid};
+		if (ret == 1) {
+			ancestor.program = bytes_at(query->program, 0);
+			ancestor.argv = bytes_at(query->program, 1);
+		}
+		ret = visit(data, &ancestor);
+		(void)sqlite3_reset(query->program);
+	}
+	return ret;
+}
+
+struct process_visit {
+	int (*visit)(void *data, const struct sp_log_process *process);
+	void *data;
+};
+
+static int process_row(void *data, sqlite3_stmt *row)
+{
+	const struct process_visit *visit = data;
+	const struct sp_log_process process = {
+		.process = (uint64_t)sqlite3_column_int64(row, 0),
+		.parent = (uint64_t)sqlite3_column_int64(row, 1),
+		.pid = sqlite3_column_int(row, 2),
+		.started = sqlite3_column_int64(row, 3),
+		.ended = sqlite3_column_int64(row, 4),
+		.status = sqlite3_column_int(row, 5),
+	};
+
+	return visit->visit(visit->data, &process);
+}
+
+int sp_query_processes(struct sp_query *query, int64_t job,
+		       int (*visit)(void *data, const struct sp_log_process *process), void *data, struct sp_error *e)
+{
+	cleanup_statement sqlite3_stmt *statement = NULL;
+	struct process_visit context = {.visit = visit, .data = data};
+
+	int ret = prepare(query, &statement,
+			  "SELECT key, parent, pid, started, ended, status FROM processes WHERE job = ?1 ORDER BY key",
+			  e);
+	if (ret < 0)
+		return ret;
+	(void)sqlite3_bind_int64(statement, 1, job);
+	return for_each(query, statement, process_row, &context, e);
+}
+
+static int counts_row(void *data, sqlite3_stmt *row)
+{
+	int64_t *counts = data;
+
+	for (int i = 0; i < sqlite3_column_count(row); i++)
+		counts[i] = sqlite3_column_int64(row, i);
+	return 0;
+}
+
+int sp_query_counts(struct sp_query *query, int64_t job, struct sp_log_counts *counts, struct sp_error *e)
+{
+	cleanup_statement sqlite3_stmt *statement = NULL;
+
+	_Static_assert(sizeof *counts == 12 * sizeof(int64_t), "one column a member");
+	int ret = prepare(query, &statement,
+			  "SELECT (SELECT count(*) FROM processes WHERE ?1 = 0 OR job = ?1), count(*),"
+			  " count(*) FILTER (WHERE action = 0), count(*) FILTER (WHERE action = 1),"
+			  " count(*) FILTER (WHERE action = 2), count(*) FILTER (WHERE action = 3),"
+			  " count(*) FILTER (WHERE result = 2), count(*) FILTER (WHERE result = 3),"
+			  " count(*) FILTER (WHERE result = 4), count(*) FILTER (WHERE result = 5),"
+			  " count(*) FILTER (WHERE result = 0 AND action < 2), count(*) FILTER (WHERE verify = 2)"
+			  " FROM execs WHERE ?1 = 0 OR job = ?1",
+			  e);
+	if (ret < 0)
+		return ret;
+	*counts = (struct sp_log_counts){0};
+	(void)sqlite3_bind_int64(statement, 1, job);
+	return for_each(query, statement, counts_row, counts, e);
+}
+
+struct rule_visit {
+	int (*visit)(void *data, const char *rule, const char *reason, int64_t count);
+	void *data;
+};
+
+static int rule_row(void *data, sqlite3_stmt *row)
+{
+	const struct rule_visit *visit = data;
+
+	return visit->visit(visit->data, text_at(row, 0), text_at(row, 1), sqlite3_column_int64(row, 2));
+}
+
+int sp_query_rules(struct sp_query *query, int64_t job,
+		   int (*visit)(void *data, const char *rule, const char *reason, int64_t count), void *data,
+		   struct sp_error *e)
+{
+	cleanup_statement sqlite3_stmt *statement = NULL;
+	struct rule_visit context = {.visit = visit, .data = data};
+
+	int ret = prepare(query, &statement,
+			  "SELECT rule, reason, count(*) FROM execs WHERE (?1 = 0 OR job = ?1)" REFUSED
+			  " GROUP BY rule, reason ORDER BY 3 DESC, 1, 2",
+			  e);
+	if (ret < 0)
+		return ret;
+	(void)sqlite3_bind_int64(statement, 1, job);
+	return for_each(query, statement, rule_row, &context, e);
+}
+
+static int prepare(struct sp_query *query, sqlite3_stmt **statement, const char *text, struct sp_error *e)
+{
+	if (*statement != NULL)
+		return 0;
+	if (sqlite3_prepare_v2(query->db, text, -1, statement, NULL) != SQLITE_OK)
+		return sp_database_fail(query->db, query->path, e);
+	return 0;
+}
+
+static int for_each(struct sp_query *query, sqlite3_stmt *statement, int (*row)(void *data, sqlite3_stmt *statement),
+		    void *data, struct sp_error *e)
+{
+	int step;
+
+	while ((step = sqlite3_step(statement)) == SQLITE_ROW) {
+		int ret = row(data, statement);
+		if (ret != 0)
+			return ret;
+	}
+	return step == SQLITE_DONE ? 0 : sp_database_fail(query->db, query->path, e);
+}
+
+static int64_t one_number(struct sp_query *query, const char *text, struct sp_error *e)
+{
+	cleanup_statement sqlite3_stmt *statement = NULL;
+
+	int ret = prepare(query, &statement, text, e);
+	if (ret < 0)
+		return ret;
+	return sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int64(statement, 0)
+						     : sp_database_fail(query->db, query->path, e);
+}
+
+/* A column that holds text or a blob, as it was given to us. */
+static struct sp_bytes bytes_at(sqlite3_stmt *statement, int column)
+{
+	const char *data = sqlite3_column_blob(statement, column);
+
+	return (struct sp_bytes){.data = data == NULL ? "" : data,
+				 .size = (size_t)sqlite3_column_bytes(statement, column)};
+}
+
+static const char *text_at(sqlite3_stmt *statement, int column)
+{
+	return (const char *)sqlite3_column_text(statement, column);
+}

@@ -1,0 +1,282 @@
+/* `sallyport log`, as a person or a script calls it: what it shows of real jobs, while they run and after they were killed. */
+#include "harness.h"
+
+#include <dirent.h>
+#include <jansson.h>
+#include <signal.h>
+#include <string.h>
+
+static const char policy[] = "version: 1\n"
+			     "name: no-id\n"
+			     "exec:\n"
+			     "  default: allow\n"
+			     "  rules:\n"
+			     "    - id: who-are-you\n"
+			     "      program: id\n"
+			     "      action: deny\n"
+			     "      errno: EPERM\n"
+			     "      reason: Nobody here asks for names.\n";
+
+static struct sp_outcome log_of(struct sp_lab *lab, const char *option, const char *value)
+{
+	const char *const argv[] = {"log", "--audit", lab->audit, option, value, NULL};
+
+	return sp_client(lab, argv);
+}
+
+static void assert_contains(const struct sp_buffer *buffer, const char *text)
+{
+	cr_assert_not_null(strstr(buffer->data, text), "no \"%s\" in:\n%s", text, buffer->data);
+}
+
+static size_t count_lines(const struct sp_outcome *outcome)
+{
+	size_t lines = 0;
+
+	for (const char *at = outcome->out.data; (at = strchr(at, '\n')) != NULL; at++)
+		lines++;
+	return lines;
+}
+
+static void run_job(struct sp_lab *lab)
+{
+	sp_set_policy(lab, policy);
+	cleanup_outcome struct sp_outcome outcome =
+		sp_supervise(lab, NULL, sp_argv("sh", "-c", "sh -c 'id; exit 3'; true; exit 0"));
+
+	sp_assert_ended(&outcome, 0, "supervised");
+}
+
+sp_lab_test(log, tree)
+{
+	run_job(lab);
+	cleanup_outcome struct sp_outcome log = log_of(lab, "--tree", NULL);
+
+	sp_assert_ended(&log, 0, "log --tree");
+	assert_contains(&log.out, "├─ ");
+	assert_contains(&log.out, "exit 3");
+	assert_contains(&log.out, "exit 0");
+	assert_contains(&log.out, "DENY EPERM");
+	assert_contains(&log.out, "[who-are-you: Nobody here asks for names.]");
+}
+
+sp_lab_test(log, summary)
+{
+	run_job(lab);
+	cleanup_outcome struct sp_outcome log = log_of(lab, "--summary", NULL);
+
+	sp_assert_ended(&log, 0, "log --summary");
+	assert_contains(&log.out, "policy      no-id");
+	assert_contains(&log.out, "ended       exit 0");
+	assert_contains(&log.out, "refused     1 by who-are-you: Nobody here asks for names.");
+}
+
+sp_lab_test(log, which_job)
+{
+	run_job(lab);
+	run_job(lab);
+	cleanup_outcome struct sp_outcome last = log_of(lab, NULL, NULL);
+	cleanup_outcome struct sp_outcome first = log_of(lab, "--job", "1");
+	cleanup_outcome struct sp_outcome all = log_of(lab, "--job", "all");
+	cleanup_outcome struct sp_outcome three = log_of(lab, "-n", "3");
+	cleanup_outcome struct sp_outcome none = log_of(lab, "--job", "3");
+
+	sp_assert_ended(&last, 0, "log");
+	cr_assert_eq(count_lines(&first), count_lines(&last));
+	cr_assert_eq(count_lines(&all), 2 * count_lines(&last));
+	cr_assert_str_neq(first.out.data, last.out.data);
+	cr_assert_geq(count_lines(&three), 3);
+	cr_assert_lt(count_lines(&three), count_lines(&last));
+	sp_assert_ended(&none, 125, "a job that is not there");
+	assert_contains(&none.err, "there is no job 3");
+}
+
+/* One object a line, each with its keys, whatever form is asked for. */
+sp_lab_test(log, json)
+{
+	static const struct {
+		const char *option, *keys[4];
+	} forms[] = {
+		{"--json", {"argv", "action", "ancestors", "result"}},
+		{"--denied", {"rule", "reason", "errno", "resolved"}},
+		{"--tree", {"process", "parent", "execs", "exit"}},
+		{"--summary", {"policy", "execs", "deny", "refused_by"}},
+	};
+
+	run_job(lab);
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+		cleanup_outcome struct sp_outcome log = log_of(lab, "--json", forms[i].option);
+		size_t lines = 0;
+
+		sp_assert_ended(&log, 0, forms[i].option);
+		for (char *rest = log.out.data, *line; (line = strsep(&rest, "\n")) != NULL && *line != '\0'; lines++) {
+			json_t *object = json_loads(line, 0, NULL);
+
+			cr_assert(json_is_object(object), "%s: %s", forms[i].option, line);
+			for (size_t j = 0; j < 4; j++)
+				cr_assert_not_null(json_object_get(object, forms[i].keys[j]), "%s: no %s in %s",
+						   forms[i].option, forms[i].keys[j], line);
+			json_decref(object);
+		}
+		cr_assert_gt(lines, 0, "%s", forms[i].option);
+	}
+}
+
+/* Names, reasons and argv[0] that would like to steer the terminal, in every form of output. */
+sp_lab_test(log, safe_in_every_form)
+{
+	static const char *const forms[] = {"--full", "--denied", "--tree", "--summary"};
+	const char *script =
+		"cp /bin/true \"$(printf 'x\\033[31m\\n')\"; ./x*; bash -c 'exec -a \"$(printf \"\\033]0;y\\007\")\" "
+		"id \"$(printf \"\\xff\\xc2\\x9b\")\"'; id \"$(printf '\\033[2J')\"; true";
+
+	sp_set_policy(lab, policy);
+	cleanup_outcome struct sp_outcome job = sp_supervise(lab, NULL, sp_argv("sh", "-c", script));
+	sp_assert_ended(&job, 0, "supervised");
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+		cleanup_outcome struct sp_outcome log = log_of(lab, forms[i], NULL);
+
+		sp_assert_ended(&log, 0, forms[i]);
+		cr_assert_gt(log.out.size, 0);
+		for (size_t j = 0; j < log.out.size; j++)
+			cr_assert((unsigned char)log.out.data[j] >= 0x20 || log.out.data[j] == '\n', "%s: byte %#x",
+				  forms[i], (unsigned char)log.out.data[j]);
+		cr_assert_null(strstr(log.out.data, "\xc2\x9b"), "%s", forms[i]);
+	}
+}
+
+/* What the supervisor could not store before it was killed is there all the same. */
+sp_lab_test(log, after_a_kill)
+{
+	const char *script = sp_text(lab, "echo ready; exec cat");
+	struct sp_child child = sp_start(lab, NULL, sp_supervised_argv(lab, sp_argv("sh", "-c", script)));
+
+	cr_assert(sp_await_text(&child, "ready"), "%.2000s", child.err_buffer.data);
+	cr_assert_eq(kill(child.pid, SIGKILL), 0);
+	cleanup_outcome struct sp_outcome outcome = sp_finish(&child);
+	cleanup_outcome struct sp_outcome log = log_of(lab, NULL, NULL);
+	cleanup_outcome struct sp_outcome summary = log_of(lab, "--summary", NULL);
+
+	sp_assert_ended(&log, 0, "log");
+	assert_contains(&log.out, "echo ready");
+	assert_contains(&summary.out, "no end recorded");
+}
+
+static void damage(struct sp_lab *lab)
+{
+	const char *spool = sp_text(lab, "%s.spool", lab->audit);
+	DIR *directory = opendir(spool);
+	size_t damaged = 0;
+
+	cr_assert_not_null(directory);
+	for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+		if (entry->d_name[0] == '.')
+			continue;
+		cleanup_file FILE *file = fopen(sp_text(lab, "%s/%s", spool, entry->d_name), "r+e");
+		cr_assert_not_null(file);
+		cr_assert_eq(fseek(file, 100, SEEK_SET), 0);
+		fputs("damage", file);
+		damaged++;
+	}
+	(void)closedir(directory);
+	cr_assert_eq(damaged, 1);
+}
+
+/* A damaged spool is told, by whoever finds it and afterwards. A spool is left by keeping the database locked. */
+sp_lab_test(log, damaged_spool)
+{
+	run_job(lab);
+	cleanup_outcome struct sp_outcome left = sp_supervise(lab, NULL, sp_argv("sh", "-c", "kill -9 $PPID; true"));
+	cr_assert_eq(left.status, 128 + SIGKILL);
+	damage(lab);
+	cleanup_outcome struct sp_outcome finds = log_of(lab, "--job", "all");
+	cleanup_outcome struct sp_outcome repeats = log_of(lab, "--job", "all");
+
+	sp_assert_ended(&finds, 0, "log");
+	assert_contains(&finds.err, "is damaged");
+	sp_assert_ended(&repeats, 0, "log");
+	assert_contains(&repeats.err, "1 damaged spool file in");
+}
+
+sp_lab_test(log, follow)
+{
+	run_job(lab);
+	struct sp_child follower =
+		sp_start(lab, NULL, sp_argv(sp_sallyport(lab), "log", "-f", "-n", "1", "--audit", lab->audit));
+
+	cr_assert(sp_await_text(&follower, "true"), "%s", follower.err_buffer.data);
+	cleanup_outcome struct sp_outcome job =
+		sp_supervise(lab, NULL, sp_argv("sh", "-c", "echo follow-me; id; true"));
+	cr_assert(sp_await_text(&follower, "follow-me"), "%s", follower.out_buffer.data);
+	cr_assert(sp_await_text(&follower, "who-are-you"), "%s", follower.out_buffer.data);
+	cr_assert_eq(kill(follower.pid, SIGINT), 0);
+	cleanup_outcome struct sp_outcome log = sp_finish(&follower);
+
+	sp_assert_ended(&log, 0, "log -f");
+}
+
+/* A supervisor that is killed while somebody follows: its last records come, although nobody starts another. */
+sp_lab_test(log, follow_a_kill)
+{
+	run_job(lab);
+	struct sp_child follower =
+		sp_start(lab, NULL, sp_argv(sp_sallyport(lab), "log", "-f", "-n", "1", "--audit", lab->audit));
+
+	cr_assert(sp_await_text(&follower, "true"), "%s", follower.err_buffer.data);
+	cleanup_outcome struct sp_outcome job =
+		sp_supervise(lab, NULL, sp_argv("sh", "-c", "/bin/echo last words; kill -9 $PPID"));
+	cr_assert_eq(job.status, 128 + SIGKILL);
+	cr_assert(sp_await_text(&follower, "echo last words"), "%s", follower.out_buffer.data);
+	cr_assert_eq(kill(follower.pid, SIGTERM), 0);
+	cleanup_outcome struct sp_outcome log = sp_finish(&follower);
+
+	sp_assert_ended(&log, 0, "log -f");
+}
+
+sp_lab_test(log, usage_errors)
+{
+	static const struct {
+		const char *option, *value, *says;
+	} cases[] = {
+		{"--nope", NULL, "unknown option --nope"},
+		{"operand", NULL, "takes no arguments, but was given operand"},
+		{"-n", NULL, "an argument is missing after -n"},
+		{"-n", "x", "takes a number of lines, not x"},
+		{"-n", "-1", "takes a number of lines, not -1"},
+		{"--job", "\033[31m", "--job takes a job's number"},
+		{"--tree", "--summary", "only one at a time"},
+		{"--tree", "--denied", "neither --denied nor -n goes with --tree"},
+	};
+
+	run_job(lab);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		cleanup_outcome struct sp_outcome log = log_of(lab, cases[i].option, cases[i].value);
+
+		sp_assert_ended(&log, 125, cases[i].says);
+		assert_contains(&log.err, cases[i].says);
+		cr_assert_null(strchr(log.err.data, '\033'));
+		cr_assert_eq(strchr(log.err.data, '\n'), log.err.data + log.err.size - 1, "more than one line");
+	}
+}
+
+sp_lab_test(log, bad_databases)
+{
+	const char *text = sp_write_file(lab, "text",
+					 "no database, but text that is longer than a header of a database, "
+					 "which has a hundred bytes\n",
+					 124 - 1, 0644);
+	const struct {
+		const char *path, *says;
+	} cases[] = {
+		{text, "not a database"},
+		{lab->directory, "directory"},
+		{sp_text(lab, "%s/none", lab->directory), "nothing was recorded there yet"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		cleanup_outcome struct sp_outcome log = sp_client(lab, sp_argv("log", "--audit", cases[i].path));
+
+		sp_assert_ended(&log, 125, cases[i].says);
+		assert_contains(&log.err, cases[i].says);
+	}
+}
