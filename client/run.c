@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -370,6 +371,9 @@ static int start(struct run *r, struct sp_engine *engine, const struct sp_policy
 		uv_close((uv_handle_t *)&r->stop_self, NULL);
 		return -e->err;
 	}
+	/* The same user's programs could otherwise write into us through /proc/PID/mem, or fetch the listener with
+	 * pidfd_getfd(2). Not earlier: what we forked must stay traceable. It has not run its program yet. */
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	return 0;
 }
 
@@ -392,5 +396,6 @@ static int supervise(struct run *r, const struct sp_policy *policy, struct sp_au
 		continue; /* handles that close */
 	(void)close(r->signal_fd);
 	(void)uv_loop_close(&r->loop);
+	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* nobody is left who could misuse it; leak checkers need it */
 	return err;
 }

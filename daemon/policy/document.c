@@ -204,7 +204,8 @@ static int write_line(struct reader *r, const struct cyaml_schema_value *schema,
 	return end_line(r, schema);
 }
 
-/* libyaml has checked that the text is valid UTF-8. Escaping all but ASCII keeps out the line breaks that Unicode has. */
+/* libyaml has checked that the text is valid UTF-8. Escaping all but ASCII keeps out the line breaks that Unicode
+ * has. */
 static void write_quoted(FILE *out, const unsigned char *text, size_t size)
 {
 	(void)fputc('"', out);

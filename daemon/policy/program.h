@@ -1,7 +1,7 @@
 /* Programs by name: exec.path's directories, the files that names in them stand for, and patterns of canonical paths.
  *
  * A decision compares canonical paths, but people write `gcc` and `/bin/sh`. So at load every directory is kept as
- * written and as it resolves, and the symbolic links in them are remembered: a name also stands for what it links to. */
+ * written and as it resolves, and the links in them are remembered: a name also stands for what it links to. */
 #ifndef SP_POLICY_PROGRAM_H
 #define SP_POLICY_PROGRAM_H
 

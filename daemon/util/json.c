@@ -76,7 +76,7 @@ static int set(json_t *object, const char *key, const char *suffix, json_t *valu
 static json_t *string_of(const char *bytes, size_t size)
 {
 	if (sp_is_text(bytes, size))
-		return json_stringn(bytes, size);
+		return json_stringn(size > 0 ? bytes : "", size);
 	cleanup_free char *text = malloc(size * 3);
 	size_t length = 0;
 	if (text == NULL)
