@@ -40,8 +40,8 @@ WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototy
 HARDENING := -fPIE -fstack-protector-strong $(call supported,-fstack-clash-protection) \
 	$(call supported,-fcf-protection=full) $(FORTIFY)
 SANITIZER = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-COMPILE := $(CC) -Idaemon -Iproto -Iclient -D_GNU_SOURCE -DSP_POLICY_DIR='"$(POLICY_DIR)"' \
-	-DSP_SYSCONFDIR='"$(SYSCONFDIR)"' $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null) $(CPPFLAGS) \
+PLACES = -DSP_POLICY_DIR='"$(POLICY_DIR)"'
+COMPILE := $(CC) -Idaemon -Iproto -Iclient -D_GNU_SOURCE $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null) $(CPPFLAGS) \
 	-std=gnu2x $(WARNINGS) $(HARDENING) $(CFLAGS)
 LINK := $(CC) $(CFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--as-needed $(LDFLAGS)
 LIBS := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null) -pthread $(LDLIBS)
@@ -102,12 +102,16 @@ $(PROGRAMS): $(BUILD)/tests/%: tests/%.c
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(quiet)$(COMPILE) $(SANITIZER) -MMD -MP -c -o $@ $<
+	$(quiet)$(COMPILE) $(PLACES) $(SANITIZER) -MMD -MP -c -o $@ $<
+
+# The built-in policy is read from this tree by the assembler, wherever the program will be installed.
+$(BUILD)/obj/daemon/policy/builtin.o: private override POLICY_DIR := $(CURDIR)/policies
+$(BUILD)/obj/daemon/policy/builtin.o: policies/record.yaml
 
 # Other flags, other objects: written only when they change.
 $(BUILD)/flags: force
 	@mkdir -p $(@D)
-	@cmp -s $@ - <<<'$(subst ','\'',$(COMPILE) $(LINK) $(SANITIZER))' || echo '$(subst ','\'',$(COMPILE) $(LINK) $(SANITIZER))' >$@
+	@cmp -s $@ - <<<'$(subst ','\'',$(COMPILE) $(PLACES) $(SANITIZER) $(LINK))' || echo '$(subst ','\'',$(COMPILE) $(PLACES) $(SANITIZER) $(LINK))' >$@
 
 -include $(shell find $(BUILD)/obj $(BUILD)/tests -name '*.d' 2>/dev/null)
 
@@ -124,8 +128,9 @@ test: ## all tests: unit, and integration on real processes
 	@$(again) all $(TESTS) $(PROGRAMS)
 	@status=0; for suite in $(TESTS); do echo "$$suite"; SP_BUILD=$(BUILD) $$suite --jobs=2 || status=1; done; exit $$status
 
-check: $(BUILD)/tests/unit format ## the fast part: unit tests and formatting
+check: $(BUILD)/tests/unit ## the fast part: unit tests and formatting
 	SP_BUILD=$(BUILD) $(BUILD)/tests/unit --jobs=2
+	@$(MAKE) --no-print-directory format
 
 format:
 	@if command -v clang-format >/dev/null; then \

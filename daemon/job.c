@@ -324,8 +324,8 @@ static void failed_stage(struct sp_job *job, const struct sp_launch_message *mes
 	else if (message->stage == SP_STAGE_EXEC)
 		(void)sp_fail(&e, message->err, "%s", what);
 	else if (message->stage == SP_STAGE_FILTER && message->err == EBUSY)
-		(void)sp_fail(&e, EBUSY, "this shell is already supervised: a filter with a listener is in force, and the "
-					 "kernel allows one only");
+		(void)sp_fail(&e, EBUSY, "already supervised: a filter with a listener is in force here, and the kernel "
+					 "allows one only");
 	else if (message->stage == SP_STAGE_FILTER && message->err == EINVAL)
 		(void)sp_fail(&e, EINVAL, "this kernel is too old: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19");
 	else

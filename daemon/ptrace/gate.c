@@ -111,7 +111,7 @@ static void leave(struct guard *guard)
 		release(guard->gate);
 }
 
-#define guard_gate(gate) sp_cleanup(leave) struct guard guard = enter(gate)
+#define guard_gate(gate) [[maybe_unused]] sp_cleanup(leave) struct guard guard = enter(gate)
 
 static void begin(struct sp_gate *gate);
 static void inspect(struct sp_gate *gate);

@@ -162,6 +162,12 @@ void sp_tracer_close(struct sp_tracer *t)
 	uv_close((uv_handle_t *)&t->orphans, on_closed);
 }
 
+/* To continue ourselves, whom nobody traces, is ESRCH for the kernel; a filter that refuses ptrace says EPERM first. */
+static bool ptrace_is_filtered(void)
+{
+	return ptrace(PTRACE_CONT, getpid(), NULL, NULL) != 0 && errno == EPERM;
+}
+
 int sp_tracer_seize(struct sp_tracer *t, pid_t pid, struct sp_job *job, struct sp_process **root, struct sp_error *e)
 {
 	const unsigned long options = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE |
@@ -179,6 +185,9 @@ int sp_tracer_seize(struct sp_tracer *t, pid_t pid, struct sp_job *job, struct s
 		int err = errno;
 
 		sp_index_free_process(t->index, sp_index_remove(t->index, task));
+		if (err == EPERM && ptrace_is_filtered())
+			return sp_fail(e, EBUSY, "already supervised: the filter of a job, or of another sandbox, is in force "
+						 "here and refuses ptrace");
 		return sp_fail(e, err, "cannot trace process %d: %s", pid,
 			       err == EPERM ? "it is traced already, or Yama or missing rights forbid it" : strerror(err));
 	}
