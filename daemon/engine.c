@@ -9,6 +9,7 @@
 struct sp_engine {
 	struct sp_job_tools tools;
 	struct sp_filter filter;
+	struct sp_list freezing;
 };
 
 static const struct sp_tracer_ops tracer_ops;
@@ -45,6 +46,8 @@ struct sp_engine *sp_engine_new(uv_loop_t *loop, struct sp_audit *audit, struct 
 	struct sp_gate_tools *t = &engine->tools.gate;
 	engine->tools.audit = audit;
 	engine->tools.filter = &engine->filter;
+	sp_list_init(&engine->freezing);
+	t->freezing = &engine->freezing;
 	t->loop = loop;
 	t->index = sp_index_new();
 	t->filesystems = sp_filesystems_new();
@@ -112,6 +115,13 @@ static void on_group_stop(struct sp_process *process, int signal, void *context)
 	sp_job_group_stop(process->job, process, signal);
 }
 
+static void on_quiet(void *context)
+{
+	struct sp_engine *engine = context;
+
+	sp_gates_look_again(&engine->freezing);
+}
+
 static bool is_held(const struct sp_task *task, void *context)
 {
 	(void)context;
@@ -125,5 +135,6 @@ static const struct sp_tracer_ops tracer_ops = {
 	.gone = on_gone,
 	.process_gone = on_process_gone,
 	.group_stop = on_group_stop,
+	.quiet = on_quiet,
 	.held = is_held,
 };

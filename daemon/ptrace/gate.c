@@ -30,6 +30,7 @@ enum event {
 struct sp_gate {
 	struct sp_gatekeeper *keeper;
 	struct sp_list link; /* keeper->active or ->pool */
+	struct sp_list freezing; /* in tools.freezing while it waits for stops */
 	enum state state;
 	uint64_t id; /* of the notification */
 	bool answered;
@@ -41,6 +42,7 @@ struct sp_gate {
 	struct sp_mm *held; /* hold on this address space; NULL: none was needed */
 	bool wide; /* hold on the whole job */
 	unsigned pending; /* FREEZING: how many had not stopped when last counted */
+	bool awaits_leader; /* one of them is the leader of other threads */
 	uv_timer_t deadline;
 	bool has_timer;
 };
@@ -212,6 +214,7 @@ static struct sp_gate *take_gate(struct sp_gatekeeper *k)
 			return NULL;
 		gate->keeper = k;
 		sp_list_init(&gate->link);
+		sp_list_init(&gate->freezing);
 	}
 	if (gate->in == NULL)
 		gate->in = sp_inspection_new();
@@ -288,21 +291,25 @@ static bool is_frozen(const struct sp_task *task)
 
 /* Asks one task to stop. The caller's own vfork parent is suspended until this very exec is over, and needs no stop. Other
  * suspended ones get one for the moment they wake up, and are not waited for. */
-static unsigned ask(const struct sp_gate *gate, struct sp_task *task)
+static unsigned ask(struct sp_gate *gate, struct sp_task *task)
 {
 	if (task == gate->caller || task == gate->caller->vfork_parent)
 		return 0;
 	sp_tracer_interrupt(task);
-	return is_frozen(task) ? 0 : 1;
+	if (is_frozen(task))
+		return 0;
+	gate->awaits_leader |= task->tid == task->process->tgid && task->process->task_count > 1;
+	return 1;
 }
 
 /* Asks everybody in the freeze set, all at once; the stops come as events. How many are to come. */
-static unsigned ask_all(const struct sp_gate *gate)
+static unsigned ask_all(struct sp_gate *gate)
 {
 	unsigned pending = 0;
 	struct sp_process *process;
 	struct sp_task *task;
 
+	gate->awaits_leader = false;
 	if (!gate->wide) {
 		sp_list_each (task, &gate->held->tasks, mm_link)
 			pending += ask(gate, task);
@@ -333,6 +340,7 @@ static void freeze(struct sp_gate *gate, struct guard *guard)
 		happen(gate, FROZEN);
 		return;
 	}
+	sp_list_add(gate->keeper->tools.freezing, &gate->freezing);
 	arm(gate, gate->keeper->settings.freeze_deadline);
 }
 
@@ -378,18 +386,28 @@ static void widen(struct sp_gate *gate)
 }
 
 /* A gate for which nobody seems to be left to wait: looks closely, since new tasks may have appeared. */
-static struct sp_gate *find_frozen(struct sp_gatekeeper *k)
+static struct sp_gate *find_frozen(struct sp_list *freezing)
 {
 	struct sp_gate *gate;
 
-	sp_list_each (gate, &k->active, link) {
-		if (gate->state != FREEZING || gate->pending > 0)
+	sp_list_each (gate, freezing, freezing) {
+		if (gate->pending > 0)
 			continue;
 		gate->pending = ask_all(gate);
 		if (gate->pending == 0)
 			return gate;
 	}
 	return NULL;
+}
+
+static void go_on_frozen(struct sp_list *freezing)
+{
+	struct sp_gate *gate;
+
+	while ((gate = find_frozen(freezing)) != NULL) {
+		disarm(gate);
+		happen(gate, FROZEN);
+	}
 }
 
 /* Something changed for this task: gates that wait for it count one less. A task that is counted twice only makes them look
@@ -399,15 +417,26 @@ static void recount(struct sp_gatekeeper *k, const struct sp_task *task)
 	struct sp_gate *gate;
 	bool look = false;
 
-	if (k->active_count == 0)
-		return;
-	sp_list_each (gate, &k->active, link)
-		if (gate->state == FREEZING && gate->pending > 0 && (gate->wide || gate->held == task->mm))
+	sp_list_each (gate, k->tools.freezing, freezing)
+		if (gate->keeper == k && gate->pending > 0 && (gate->wide || gate->held == task->mm))
 			look |= --gate->pending == 0;
-	while (look && (gate = find_frozen(k)) != NULL) {
-		disarm(gate);
-		happen(gate, FROZEN);
+	if (look)
+		go_on_frozen(k->tools.freezing);
+}
+
+void sp_gates_look_again(struct sp_list *freezing)
+{
+	struct sp_gate *gate;
+	bool look = false;
+
+	sp_list_each (gate, freezing, freezing) {
+		if (!gate->awaits_leader)
+			continue;
+		gate->pending = 0;
+		look = true;
 	}
+	if (look)
+		go_on_frozen(freezing);
 }
 
 static void release_tasks(struct sp_gatekeeper *k, const struct sp_mm *mm)
@@ -711,6 +740,7 @@ static void arm(struct sp_gate *gate, unsigned deadline)
 
 static void disarm(struct sp_gate *gate)
 {
+	sp_list_del(&gate->freezing);
 	if (gate->has_timer)
 		(void)uv_timer_stop(&gate->deadline);
 }

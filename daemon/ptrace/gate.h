@@ -56,6 +56,7 @@ struct sp_gate_settings {
 
 /* What the gatekeepers of one engine share; owned by the engine. */
 struct sp_gate_tools {
+	struct sp_list *freezing; /* gates that wait for stops: struct sp_gate.freezing */
 	uv_loop_t *loop;
 	struct sp_tracer *tracer;
 	struct sp_index *index;
@@ -81,6 +82,9 @@ void sp_gatekeeper_notified(struct sp_gatekeeper *keeper, struct sp_task *caller
 void sp_gatekeeper_exec_stop(struct sp_gatekeeper *keeper, struct sp_task *task);
 void sp_gatekeeper_stopped(struct sp_gatekeeper *keeper, struct sp_task *task);
 void sp_gatekeeper_gone(struct sp_gatekeeper *keeper, struct sp_task *task);
+
+/* No event is left, but a task may have ended that gates wait for and that does not say so: a leader whose threads go on. */
+void sp_gates_look_again(struct sp_list *freezing);
 
 /* Must this task stay stopped? */
 bool sp_gatekeeper_holds(const struct sp_gatekeeper *keeper, const struct sp_task *task);

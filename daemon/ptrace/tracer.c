@@ -5,6 +5,7 @@
 #include "util/cleanup.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/kcmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@ enum state {
 	RUNNING,
 	STOPPED, /* in a ptrace-stop, because somebody holds it; `resume` says how it goes on */
 	LISTENING, /* stopped by job control: PTRACE_LISTEN */
+	ENDED, /* a leader that has ended while its threads go on: it will not be reported before they have ended too */
 	BURIED, /* died before anybody claimed it: the parent's event is still to come */
 	STATES,
 };
@@ -84,6 +86,7 @@ static action *const actions[STATES][EVENTS] = {
 	/* A stopped leader may be replaced by a thread of its that execs; nothing else but death can happen to it. */
 	[STOPPED]   = {on_stop,    on_group_stop, unexpected, on_exec,    unexpected, on_death},
 	[LISTENING] = {on_stop,    on_group_stop, unexpected, on_exec,    on_signal,  on_death},
+	[ENDED]     = {unexpected, unexpected,    unexpected, on_exec,    unexpected, on_death},
 	/* The kernel has given the tid to somebody else: the stop is the first of a new task. */
 	[BURIED]    = {on_birth,   on_birth,      unexpected, unexpected, unexpected, on_unclaimed_death},
 };
@@ -202,13 +205,23 @@ bool sp_tracer_is_stopped(const struct sp_task *task)
 	return task->state != RUNNING || task->vfork_child != NULL;
 }
 
+static char run_state(pid_t tid);
+
+/* The leader's end is not reported while threads of its are alive, though SIGCHLD comes for it. */
+static bool is_ended_leader(const struct sp_task *task)
+{
+	return task->tid == task->process->tgid && task->process->task_count > 1 && run_state(task->tid) == 'Z';
+}
+
 void sp_tracer_interrupt(struct sp_task *task)
 {
-	if (task->state != RUNNING || task->interrupted)
+	if (task->state != RUNNING)
 		return;
 	/* ESRCH: it is dying, its exit comes as an event */
-	if (ptrace(PTRACE_INTERRUPT, task->tid, NULL, NULL) == 0)
+	if (!task->interrupted && ptrace(PTRACE_INTERRUPT, task->tid, NULL, NULL) == 0)
 		task->interrupted = true;
+	if (is_ended_leader(task))
+		task->state = ENDED;
 }
 
 static void resume(struct sp_task *task)
@@ -280,6 +293,7 @@ static void pump(struct sp_tracer *t)
 		if (tid <= 0) {
 			t->stats.full_scans++;
 			(void)uv_idle_stop(&t->more);
+			t->ops->quiet(t->context);
 			return;
 		}
 		t->stats.events++;
@@ -554,6 +568,19 @@ static void unexpected(struct sp_tracer *t, struct sp_task *task, const struct r
 }
 
 /* --- Children whose parent was killed in the middle of the fork, before it could tell us --- */
+
+/* The letter of proc_pid_stat(5); 0: gone. */
+static char run_state(pid_t tid)
+{
+	char path[64], line[256];
+
+	(void)snprintf(path, sizeof path, "/proc/%d/stat", tid);
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, line, sizeof line - 1) : 0;
+	line[n > 0 ? n : 0] = '\0';
+	const char *name_end = strrchr(line, ')');
+	return name_end != NULL && name_end[1] == ' ' ? name_end[2] : 0;
+}
 
 static int read_status(pid_t tid, pid_t *tgid, pid_t *ppid)
 {

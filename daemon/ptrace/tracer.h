@@ -30,6 +30,8 @@ struct sp_tracer_ops {
 	void (*process_gone)(struct sp_process *process, void *context);
 	/* The process as a whole was stopped by job control (signal > 0) or goes on (0). */
 	void (*group_stop)(struct sp_process *process, int signal, void *context);
+	/* All events that were waiting have been told. */
+	void (*quiet)(void *context);
 	/* May this task run, or does somebody want it to stay stopped? Must not change anything. */
 	bool (*held)(const struct sp_task *task, void *context);
 };
