@@ -15,6 +15,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127, EXIT_BY_SIGNAL = 128 };
@@ -34,7 +35,8 @@ struct run {
 	sigset_t original_mask;
 	bool sigchld_was_ignored;
 	struct sp_job *job; /* NULL when it is done */
-	bool root_ended, root_stopped;
+	bool root_ended;
+	int root_stopped; /* by this signal; 0: it runs */
 	int status; /* exit status to give */
 	struct sp_error failure; /* why the program could not be started */
 };
@@ -222,19 +224,39 @@ static void on_root_stop(struct sp_job *job, int signal, void *context)
 	struct run *r = context;
 
 	(void)job;
-	r->root_stopped = signal != 0;
+	r->root_stopped = signal;
 	/* After what else is waiting: the terminal stops a whole group, and its other processes have yet to be let stop. */
 	if (signal != 0)
 		(void)uv_timer_start(&r->stop_self, on_stop_self, 0, 0);
 }
 
-/* Whoever waits for us sees what it would see of the program itself. SIGCONT ends this, and comes to the loop too. */
+/* Whoever waits for us sees what it would see of the program itself: a stop by the same signal. SIGCONT ends this, and comes
+ * to the loop too. */
+static void stop_by(int signal)
+{
+	static const struct timespec at_once = {0};
+	const struct sigaction stop = {.sa_handler = SIG_DFL};
+	struct sigaction old;
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, signal);
+	(void)sigtimedwait(&set, NULL, &at_once); /* the terminal's own, meant for the group: once is enough */
+	if (signal != SIGSTOP)
+		(void)sigaction(signal, &stop, &old);
+	(void)raise(signal);
+	(void)pthread_sigmask(SIG_UNBLOCK, &set, NULL); /* here we stop */
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+	if (signal != SIGSTOP)
+		(void)sigaction(signal, &old, NULL);
+}
+
 static void on_stop_self(uv_timer_t *timer)
 {
 	const struct run *r = timer->data;
 
-	if (r->root_stopped)
-		(void)kill(getpid(), SIGSTOP);
+	if (r->root_stopped != 0)
+		stop_by(r->root_stopped);
 }
 
 static int exit_status(struct run *r, int status)
@@ -299,8 +321,11 @@ static void on_signal(struct run *r, const struct signalfd_siginfo *info)
 		return;
 	}
 	/* From the terminal it has gone to the whole foreground process group, the program included; so has what a process
-	 * of the job sent to its group. Sent to us by anybody else it is meant for the program. */
-	if (info->ssi_code == SI_USER && !sp_job_has(r->job, (pid_t)info->ssi_pid))
+	 * of the job sent to its group. Sent to us by anybody else it is meant for the program, and so is the hang-up
+	 * that a session leader alone is told. */
+	bool from_outside = info->ssi_code == SI_USER && !sp_job_has(r->job, (pid_t)info->ssi_pid);
+	bool hang_up = signal == SIGHUP && info->ssi_code == SI_KERNEL && getsid(0) == getpid();
+	if (from_outside || hang_up)
 		(void)kill(sp_job_root(r->job), signal);
 }
 
