@@ -126,9 +126,12 @@ static int parse(int argc, char **argv, struct options *o)
 {
 	enum { AUDIT = 256, TRACKING, LEFTOVERS, HELP };
 	static const struct option options[] = {
-		{"policy", required_argument, NULL, 'p'},	{"audit", required_argument, NULL, AUDIT},
-		{"tracking", required_argument, NULL, TRACKING}, {"leftovers", required_argument, NULL, LEFTOVERS},
-		{"help", no_argument, NULL, HELP},		{0},
+		{"policy", required_argument, NULL, 'p'},
+		{"audit", required_argument, NULL, AUDIT},
+		{"tracking", required_argument, NULL, TRACKING},
+		{"leftovers", required_argument, NULL, LEFTOVERS},
+		{"help", no_argument, NULL, HELP},
+		{0},
 	};
 	int c;
 

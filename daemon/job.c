@@ -324,10 +324,12 @@ static void failed_stage(struct sp_job *job, const struct sp_launch_message *mes
 	else if (message->stage == SP_STAGE_EXEC)
 		(void)sp_fail(&e, message->err, "%s", what);
 	else if (message->stage == SP_STAGE_FILTER && message->err == EBUSY)
-		(void)sp_fail(&e, EBUSY, "already supervised: a filter with a listener is in force here, and the kernel "
-					 "allows one only");
+		(void)sp_fail(&e, EBUSY,
+			      "already supervised: a filter with a listener is in force here, and the kernel "
+			      "allows one only");
 	else if (message->stage == SP_STAGE_FILTER && message->err == EINVAL)
-		(void)sp_fail(&e, EINVAL, "this kernel is too old: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19");
+		(void)sp_fail(&e, EINVAL,
+			      "this kernel is too old: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19");
 	else
 		(void)sp_fail(&e, message->err, "%s failed: %s", sp_launch_stage_name(message->stage), what);
 	launch_failed(job, &e);
@@ -409,8 +411,8 @@ static struct ruling rule_failure(const struct sp_inspection *in, int err)
 		.action = SP_ALLOW, .err = in->same_user ? -err : 0, .failed = true, .rule = "unresolved"};
 }
 
-static struct sp_decision decide_file(const struct sp_job *job, const struct sp_file *file, const struct sp_strings *argv,
-				      const struct sp_strings *envp)
+static struct sp_decision decide_file(const struct sp_job *job, const struct sp_file *file,
+				      const struct sp_strings *argv, const struct sp_strings *envp)
 {
 	const struct sp_exec exec = {
 		.path = file->path,
@@ -525,8 +527,8 @@ static struct sp_judgement judge(struct sp_task *caller, const struct sp_inspect
 	job->counts.denied += !ruling.failed;
 	job->counts.failed += ruling.failed;
 	record_result(job, exec, ruling.failed ? SP_RESULT_FAILED : SP_RESULT_DENIED, ruling.err, SP_VERIFY_NONE, NULL);
-	return (struct sp_judgement){
-		.verdict = ruling.action == SP_KILL ? SP_REFUSE_AND_KILL : SP_REFUSE, .err = ruling.err};
+	return (struct sp_judgement){.verdict = ruling.action == SP_KILL ? SP_REFUSE_AND_KILL : SP_REFUSE,
+				     .err = ruling.err};
 }
 
 static void outcome(struct sp_task *caller, uint64_t exec, enum sp_outcome outcome, int err, const char *detail,

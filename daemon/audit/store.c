@@ -324,14 +324,21 @@ static int create_file(const char *path, struct sp_error *e)
 	return 0;
 }
 
+/* In one snapshot: somebody may just be creating the schema. A savepoint, for it nests in a transaction. */
 static int check_schema(sqlite3 *db, const char *path, int *version, struct sp_error *e)
 {
 	int64_t user_version, application, tables = 0;
 
-	if (pragma(db, "PRAGMA user_version", &user_version) < 0 ||
-	    pragma(db, "PRAGMA application_id", &application) < 0 ||
-	    (application == 0 && pragma(db, "SELECT count(*) FROM sqlite_schema", &tables) < 0))
+	if (sqlite3_exec(db, "SAVEPOINT look", NULL, NULL, NULL) != SQLITE_OK)
 		return sp_database_fail(db, path, e);
+	int ret = pragma(db, "PRAGMA user_version", &user_version) < 0 ||
+				  pragma(db, "PRAGMA application_id", &application) < 0 ||
+				  pragma(db, "SELECT count(*) FROM sqlite_schema", &tables) < 0
+			  ? sp_database_fail(db, path, e)
+			  : 0;
+	(void)sqlite3_exec(db, "RELEASE look", NULL, NULL, NULL);
+	if (ret < 0)
+		return ret;
 	if (application != APPLICATION_ID && (application != 0 || user_version != 0 || tables > 0))
 		return sp_fail(e, EINVAL, "%s is a SQLite database, but not an audit database of sallyport", path);
 	if (user_version > SP_STORE_SCHEMA)

@@ -23,9 +23,9 @@ struct sp_filesystems {
 
 /* Kernel-internal or on block devices. Everything else is taken to be able to block. */
 static const char *const local_types[] = {
-	"ext2",	 "ext3",   "ext4",     "xfs",	"btrfs",     "f2fs",	 "bcachefs", "tmpfs",  "ramfs",	   "rootfs",
-	"vfat",	 "exfat",  "squashfs", "erofs", "iso9660",   "udf",	 "devtmpfs", "proc",   "sysfs",	   "cgroup",
-	"zfs",	 "jfs",	   "reiserfs", "minix", "hugetlbfs", "overlay",	 "devpts",   "mqueue", "cgroup2",  "ntfs3",
+	"ext2", "ext3",  "ext4",     "xfs",   "btrfs",     "f2fs",    "bcachefs", "tmpfs",  "ramfs",   "rootfs",
+	"vfat", "exfat", "squashfs", "erofs", "iso9660",   "udf",     "devtmpfs", "proc",   "sysfs",   "cgroup",
+	"zfs",  "jfs",   "reiserfs", "minix", "hugetlbfs", "overlay", "devpts",   "mqueue", "cgroup2", "ntfs3",
 };
 
 struct sp_filesystems *sp_filesystems_new(void)

@@ -166,9 +166,8 @@ static int query(struct sp_memory *m, uint64_t address, struct sp_memory_range *
 			return find_in_text(m, address, out, device, inode);
 		return errno == ENOENT ? -EFAULT : -errno;
 	}
-	*out = (struct sp_memory_range){.start = q.vma_start,
-					.end = q.vma_end,
-					.shared = (q.vma_flags & PROCMAP_QUERY_VMA_SHARED) != 0};
+	*out = (struct sp_memory_range){
+		.start = q.vma_start, .end = q.vma_end, .shared = (q.vma_flags & PROCMAP_QUERY_VMA_SHARED) != 0};
 	*device = makedev(q.dev_major, q.dev_minor);
 	*inode = q.inode;
 	return 0;
@@ -190,8 +189,8 @@ static int find_range(struct sp_memory *m, uint64_t address, const struct sp_mem
 
 		if (err != 0)
 			return err;
-		range.may_block = inode != 0 && !m->may_block &&
-				  sp_filesystems_may_block(m->filesystems, device, m->tid);
+		range.may_block =
+			inode != 0 && !m->may_block && sp_filesystems_may_block(m->filesystems, device, m->tid);
 		found = remember(m, &range);
 	}
 	if (found->may_block)

@@ -92,8 +92,7 @@ static int open_fast(const struct sp_lookup *l, int base, const char *path, uint
 {
 	uint64_t nofollow = (flags & AT_SYMLINK_NOFOLLOW) != 0 ? O_NOFOLLOW : 0;
 
-	return open_how(base, path, nofollow,
-			scope | RESOLVE_NO_MAGICLINKS | (l->may_block ? 0 : RESOLVE_CACHED));
+	return open_how(base, path, nofollow, scope | RESOLVE_NO_MAGICLINKS | (l->may_block ? 0 : RESOLVE_CACHED));
 }
 
 /* ENOENT from open_fast() is the caller's ENOENT only where the path does not lead through procfs, in which "self" is somebody
@@ -282,8 +281,8 @@ static bool in_our_mount_namespace(pid_t tid)
 static int name_holds(const struct sp_lookup *l, const struct sp_file *file)
 {
 	struct stat st;
-	cleanup_close int fd = open_how(AT_FDCWD, file->path, O_NOFOLLOW,
-					RESOLVE_NO_SYMLINKS | (l->may_block ? 0 : RESOLVE_CACHED));
+	cleanup_close int fd =
+		open_how(AT_FDCWD, file->path, O_NOFOLLOW, RESOLVE_NO_SYMLINKS | (l->may_block ? 0 : RESOLVE_CACHED));
 
 	if (fd == -EAGAIN && !l->may_block)
 		return fd;

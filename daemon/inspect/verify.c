@@ -79,7 +79,8 @@ static bool same_words(pid_t tgid, const char *what, const struct sp_strings *ex
 
 /* --- binfmt_misc: the administrator's own interpreters, which the kernel puts in front as it does for #! --- */
 
-static bool argv_behind_interpreter(const struct sp_inspection *in, pid_t tgid, const char *interpreter, bool keeps_argv0)
+static bool argv_behind_interpreter(const struct sp_inspection *in, pid_t tgid, const char *interpreter,
+				    bool keeps_argv0)
 {
 	sp_cleanup(sp_strings_free) struct sp_strings words = {0};
 	int err = sp_strings_append(&words, interpreter, strlen(interpreter));

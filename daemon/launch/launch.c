@@ -80,7 +80,8 @@ int sp_launch_receive(int channel, struct sp_launch_message *message, int *liste
 	const struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
 		memcpy(listener, CMSG_DATA(c), sizeof *listener);
-	if (n != (ssize_t)sizeof *message || (message->stage == SP_STAGE_LISTENER && message->err == 0 && *listener < 0))
+	if (n != (ssize_t)sizeof *message ||
+	    (message->stage == SP_STAGE_LISTENER && message->err == 0 && *listener < 0))
 		return -EPROTO;
 	return 1;
 }

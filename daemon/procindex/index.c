@@ -122,8 +122,8 @@ static struct sp_mm *new_mm(struct sp_index *index)
 	return mm;
 }
 
-static struct sp_process *new_process(struct sp_index *index, pid_t tgid, struct sp_process *parent,
-				      struct sp_job *job, uint64_t key)
+static struct sp_process *new_process(struct sp_index *index, pid_t tgid, struct sp_process *parent, struct sp_job *job,
+				      uint64_t key)
 {
 	struct sp_process *process = pool_get(&index->processes);
 

@@ -75,6 +75,7 @@ typedef void step(struct sp_gate *gate);
 static step on_frozen, on_read, on_freeze_too_late, on_read_too_late, on_exec_too_late;
 static step on_exec_stop, on_stop, on_gone, on_lost, illegal;
 
+/* clang-format off */
 static step *const steps[STATES][EVENTS] = {
 	/*             FROZEN     READ     TOO_LATE            EXEC_STOP     STOP     GONE     AGAIN */
 	[FREE]      = {illegal,   illegal, illegal,            illegal,      illegal, illegal, illegal},
@@ -82,6 +83,7 @@ static step *const steps[STATES][EVENTS] = {
 	[READING]   = {illegal,   on_read, on_read_too_late,   illegal,      on_lost, on_gone, on_lost},
 	[CONTINUED] = {illegal,   illegal, on_exec_too_late,   on_exec_stop, on_stop, on_gone, on_lost},
 };
+/* clang-format on */
 
 static void happen(struct sp_gate *gate, enum event event)
 {

@@ -78,6 +78,7 @@ static void on_orphans(uv_timer_t *timer);
 typedef void action(struct sp_tracer *t, struct sp_task *task, const struct report *report);
 static action on_birth, on_stop, on_group_stop, on_fork, on_exec, on_signal, on_death, on_unclaimed_death, unexpected;
 
+/* clang-format off */
 static action *const actions[STATES][EVENTS] = {
 	/*             STOP        GROUP_STOP     FORK        EXEC        SIGNAL      EXIT */
 	[EXPECTED]  = {on_birth,   on_birth,      unexpected, unexpected, unexpected, on_death},
@@ -90,6 +91,7 @@ static action *const actions[STATES][EVENTS] = {
 	/* The kernel has given the tid to somebody else: the stop is the first of a new task. */
 	[BURIED]    = {on_birth,   on_birth,      unexpected, unexpected, unexpected, on_unclaimed_death},
 };
+/* clang-format on */
 
 struct sp_tracer *sp_tracer_new(uv_loop_t *loop, struct sp_index *index, const struct sp_tracer_ops *ops, void *context,
 				struct sp_error *e)
@@ -173,8 +175,8 @@ static bool ptrace_is_filtered(void)
 
 int sp_tracer_seize(struct sp_tracer *t, pid_t pid, struct sp_job *job, struct sp_process **root, struct sp_error *e)
 {
-	const unsigned long options = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE |
-				      PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
+	const unsigned long options =
+		PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
 	struct sp_task *task = sp_index_add(t->index, pid);
 
 	if (task == NULL)
@@ -189,10 +191,12 @@ int sp_tracer_seize(struct sp_tracer *t, pid_t pid, struct sp_job *job, struct s
 
 		sp_index_free_process(t->index, sp_index_remove(t->index, task));
 		if (err == EPERM && ptrace_is_filtered())
-			return sp_fail(e, EBUSY, "already supervised: the filter of a job, or of another sandbox, is in force "
-						 "here and refuses ptrace");
+			return sp_fail(e, EBUSY,
+				       "already supervised: the filter of a job, or of another sandbox, is in force "
+				       "here and refuses ptrace");
 		return sp_fail(e, err, "cannot trace process %d: %s", pid,
-			       err == EPERM ? "it is traced already, or Yama or missing rights forbid it" : strerror(err));
+			       err == EPERM ? "it is traced already, or Yama or missing rights forbid it"
+					    : strerror(err));
 	}
 	t->last_job = job;
 	t->jobs++;

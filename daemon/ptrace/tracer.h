@@ -37,8 +37,8 @@ struct sp_tracer_ops {
 };
 
 /* SIGCHLD must be blocked in every thread of the process, and not ignored. NULL with *e filled on failure. */
-[[nodiscard]] struct sp_tracer *sp_tracer_new(uv_loop_t *loop, struct sp_index *index,
-					      const struct sp_tracer_ops *ops, void *context, struct sp_error *e);
+[[nodiscard]] struct sp_tracer *sp_tracer_new(uv_loop_t *loop, struct sp_index *index, const struct sp_tracer_ops *ops,
+					      void *context, struct sp_error *e);
 /* Closes the tracer's handles; it is freed by the loop. No task may be left in the index. */
 void sp_tracer_close(struct sp_tracer *tracer);
 

@@ -36,7 +36,7 @@ static inline void sp_list_del(struct sp_list *node)
 	sp_list_init(node);
 }
 
-#define sp_container_of(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+#define sp_container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* for every entry of the list; the _safe form allows the current entry to be taken out */
 #define sp_list_each(entry, list, member)                                                                              \
