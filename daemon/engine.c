@@ -4,7 +4,9 @@
 #include "job.h"
 #include "util/cleanup.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/utsname.h>
 
 struct sp_engine {
 	struct sp_job_tools tools;
@@ -35,6 +37,15 @@ static void drop_engine(struct sp_engine **engine)
 		release_engine(*engine);
 }
 
+static bool is_linux_or_later(int major, int minor)
+{
+	struct utsname name;
+	int running[2] = {0};
+
+	return uname(&name) == 0 && sscanf(name.release, "%d.%d", &running[0], &running[1]) == 2 &&
+	       (running[0] > major || (running[0] == major && running[1] >= minor));
+}
+
 struct sp_engine *sp_engine_new(uv_loop_t *loop, struct sp_audit *audit, struct sp_error *e)
 {
 	sp_cleanup(drop_engine) struct sp_engine *engine = calloc(1, sizeof *engine);
@@ -46,6 +57,7 @@ struct sp_engine *sp_engine_new(uv_loop_t *loop, struct sp_audit *audit, struct 
 	struct sp_gate_tools *t = &engine->tools.gate;
 	engine->tools.audit = audit;
 	engine->tools.filter = &engine->filter;
+	t->replies_survive = is_linux_or_later(6, 18);
 	sp_list_init(&engine->freezing);
 	t->freezing = &engine->freezing;
 	t->loop = loop;

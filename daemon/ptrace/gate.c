@@ -549,29 +549,43 @@ static void on_read(struct sp_gate *gate)
 	judge(gate, gate->read_result);
 }
 
-static void let_go_on(struct sp_gate *gate, struct guard *guard)
+/* Answers so that the caller stops before it runs a single instruction of its program. The interrupt comes first: it stays
+ * pending while the caller waits killably, and an exec that fails at once cannot get away. Before 6.18 a reply could be lost
+ * to an interrupt that came before the caller had noticed that it was received (should_sleep_killable() in kernel/seccomp.c);
+ * there it is given a moment to notice, and if it does not, the reply goes first and the errno may remain unknown. */
+static int answer_and_stop(struct sp_gate *gate, int err)
 {
-	struct sp_gatekeeper *k = gate->keeper;
+	const struct sp_gatekeeper *k = gate->keeper;
+	bool first = k->tools.replies_survive || sp_tracer_sleeps_killably(gate->caller);
 
+	if (first)
+		sp_tracer_interrupt(gate->caller);
 	gate->answered = true;
-	if (sp_listener_answer(k->listener, gate->id, 0) != 0)
-		return; /* not waiting any more: killed, or its call comes again */
-	/* Answer first: before 6.18 an interrupt could make a reply be lost. From here on the caller is in the kernel, and does
-	 * not come back from there without a stop. */
-	sp_tracer_interrupt(gate->caller);
-	keep(guard, CONTINUED);
-	if (gate->held != NULL || gate->wide)
-		arm(gate, k->settings.exec_deadline);
+	int sent = sp_listener_answer(k->listener, gate->id, err);
+	if (sent == 0 && !first)
+		sp_tracer_interrupt(gate->caller);
+	return sent;
 }
 
-/* Others count on the caller not running: it must stop before it gets back to its program. */
+static void let_go_on(struct sp_gate *gate, struct guard *guard)
+{
+	if (answer_and_stop(gate, 0) != 0)
+		return; /* not waiting any more: killed, or its call comes again */
+	keep(guard, CONTINUED);
+	if (gate->held != NULL || gate->wide)
+		arm(gate, gate->keeper->settings.exec_deadline);
+}
+
+/* Where others count on the caller not running, it must stop before it gets back to its program. */
 static void refuse(struct sp_gate *gate, int err)
 {
 	struct sp_gatekeeper *k = gate->keeper;
 	const unsigned own_hold = gate->held != NULL ? 1 : 0, own_wide = gate->wide ? 1 : 0;
 
-	if (gate->caller->mm->holds > own_hold || k->wide_holds > own_wide)
-		sp_tracer_interrupt(gate->caller);
+	if (gate->caller->mm->holds > own_hold || k->wide_holds > own_wide) {
+		(void)answer_and_stop(gate, err);
+		return;
+	}
 	gate->answered = true;
 	(void)sp_listener_answer(k->listener, gate->id, err);
 }

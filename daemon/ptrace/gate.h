@@ -4,8 +4,8 @@
  *   inspect   path, argv and file are read; if they lie in a shared mapping the whole job is stopped and they are read again
  *   judge     the owner's decision, recorded before it is acted on
  *   refuse    answer the errno, thaw; or
- *   continue  answer CONTINUE with everybody still stopped, and interrupt the caller: it cannot return to user mode without
- *             a stop, so exactly one of these comes: the exec stop (verify, thaw), another stop with the errno in its
+ *   continue  interrupt the caller and answer CONTINUE with everybody still stopped: it cannot return to user mode without a
+ *             stop, so exactly one of these comes: the exec stop (verify, thaw), another stop with the errno in its
  *             result (thaw), its death (thaw)
  *
  * A gate is released on every path by a guard; one that is given up unanswered refuses its exec. Loop thread only. */
@@ -63,6 +63,7 @@ struct sp_gate_tools {
 	struct sp_blocking *blocking;
 	struct sp_filesystems *filesystems;
 	struct sp_kinds *kinds;
+	bool replies_survive; /* a reply is not lost where an interrupt comes before it: Linux 6.18 */
 };
 
 /* processes: the job's list (struct sp_process.job_link). NULL: out of memory. */

@@ -228,6 +228,17 @@ void sp_tracer_interrupt(struct sp_task *task)
 		task->state = ENDED;
 }
 
+bool sp_tracer_sleeps_killably(const struct sp_task *task)
+{
+	/* TASK_KILLABLE shows as D (fs/proc/array.c). The caller may be waiting for our CPU to get there. */
+	for (int turn = 0; turn < 20; turn++) {
+		if (run_state(task->tid) == 'D')
+			return true;
+		(void)sched_yield();
+	}
+	return false;
+}
+
 static void resume(struct sp_task *task)
 {
 	/* ESRCH in either: SIGKILL has taken it out of its stop, its exit comes as an event */

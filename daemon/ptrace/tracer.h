@@ -54,6 +54,10 @@ bool sp_tracer_is_stopped(const struct sp_task *task);
 /* Asks a running task to stop; the stop comes as an event. Fine if it is stopped or asked already, or dying. */
 void sp_tracer_interrupt(struct sp_task *task);
 
+/* True if the task sleeps where nothing but a fatal signal and its answer wake it up: in a notification that it knows to have
+ * been received. Waits for that a few turns of the scheduler. */
+bool sp_tracer_sleeps_killably(const struct sp_task *task);
+
 /* Lets a stopped task go on, unless it is still held. Fine if it runs. */
 void sp_tracer_release(struct sp_tracer *tracer, struct sp_task *task);
 

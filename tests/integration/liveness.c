@@ -91,7 +91,7 @@ sp_lab_test(liveness, forks_that_fail)
 
 sp_lab_test(liveness, exec_by_another_thread_than_the_leader)
 {
-	long rounds = sp_size(50, 1000);
+	long rounds = sp_size(10, 1000);
 	const char *const *argv = sp_argv(sp_program(lab, "nonleader"), sp_text(lab, "%ld", rounds));
 
 	assert_lives(lab, argv, sp_text(lab, "nonleader=%ld\n", rounds));

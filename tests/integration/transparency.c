@@ -161,7 +161,7 @@ sp_lab_test(transparency, scripts)
 	assert_same(lab, NULL, sp_argv("./inner", "a b", ""));
 	assert_same(lab, NULL, sp_argv("./outer", "a b", ""));
 	assert_same(lab, NULL,
-		    sp_argv("sh", "-c", "./outer x; ./lost; echo $?; ./bare 1 2; ln -s outer link; ./link y"));
+		    sp_argv("sh", "-c", "./outer x; ./lost; echo $?; ./bare 1 2; ln -sf outer link; ./link y"));
 }
 
 /* /dev/fd paths, an open fd as program, the current directory as root of a relative path. */

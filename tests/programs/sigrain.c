@@ -108,8 +108,11 @@ int main(int argc, char *argv[])
 		pause();
 	enoent = count_failing_execs(strtol(argv[1], NULL, 10), &other);
 	forks = count_forks(strtol(argv[2], NULL, 10));
-	if (peer > 0)
+	if (peer > 0) {
 		kill(peer, SIGKILL);
+		while (waitpid(peer, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
 	printf("enoent=%ld other=%ld forks=%ld signals=%ld\n", enoent, other, forks, atomic_load(&signals));
 	return atomic_load(&signals) < 100;
 }
