@@ -10,10 +10,13 @@
 #include <string.h>
 #include <sys/wait.h>
 
+static pid_t test; /* the process that Criterion made for the test */
+
 struct fixture fixture_make(void)
 {
 	struct fixture fixture = {.directory = "/tmp/sallyport-audit-XXXXXX"};
 
+	test = getpid();
 	cr_assert_not_null(mkdtemp(fixture.directory));
 	snprintf(fixture.database, sizeof fixture.database, "%s/audit.db", fixture.directory);
 	snprintf(fixture.spool, sizeof fixture.spool, "%s.spool", fixture.database);
@@ -33,6 +36,14 @@ void fixture_remove(struct fixture *fixture)
 	(void)nftw(fixture->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+void must_fail(const char *file, int line, const char *condition, const char *text)
+{
+	if (getpid() == test)
+		cr_assert_fail("%s:%d: %s: %s", file, line, condition, text);
+	fprintf(stderr, "in a child: %s:%d: %s: %s\n", file, line, condition, text);
+	_exit(99);
+}
+
 void append_job(struct sp_audit *audit, uint64_t job)
 {
 	const struct sp_audit_job record = {
@@ -48,7 +59,7 @@ void append_job(struct sp_audit *audit, uint64_t job)
 		.argv = {"make\0-j2", 9},
 	};
 
-	cr_assert_eq(sp_audit_job(audit, &record), 0);
+	must(sp_audit_job(audit, &record) == 0, "");
 }
 
 void append_exec(struct sp_audit *audit, uint64_t job, uint64_t process, uint64_t exec)
@@ -67,7 +78,7 @@ void append_exec(struct sp_audit *audit, uint64_t job, uint64_t process, uint64_
 		.argc = 2,
 	};
 
-	cr_assert_eq(sp_audit_exec(audit, &record), 0);
+	must(sp_audit_exec(audit, &record) == 0, "");
 }
 
 void append_lifecycle(struct sp_audit *audit, uint64_t job, uint64_t process)
@@ -81,10 +92,10 @@ void append_lifecycle(struct sp_audit *audit, uint64_t job, uint64_t process)
 					       .verify = SP_VERIFY_OK};
 	const struct sp_audit_exit ended = {.job = job, .process = process, .time = 9, .status = 3 << 8};
 
-	cr_assert_eq(sp_audit_process(audit, &born), 0);
+	must(sp_audit_process(audit, &born) == 0, "");
 	append_exec(audit, job, process, process);
-	cr_assert_eq(sp_audit_result(audit, &result), 0);
-	cr_assert_eq(sp_audit_exit(audit, &ended), 0);
+	must(sp_audit_result(audit, &result) == 0, "");
+	must(sp_audit_exit(audit, &ended) == 0, "");
 }
 
 struct sp_audit *must_open(const struct fixture *fixture)
@@ -92,8 +103,8 @@ struct sp_audit *must_open(const struct fixture *fixture)
 	struct sp_audit *audit = NULL;
 	struct sp_error e = {0};
 
-	cr_assert_eq(sp_audit_open(fixture->database, &audit, &e), 0, "%s", e.text);
-	cr_assert_eq(sp_audit_ready(audit, &e), 0, "%s", e.text);
+	must(sp_audit_open(fixture->database, &audit, &e) == 0, e.text);
+	must(sp_audit_ready(audit, &e) == 0, e.text);
 	return audit;
 }
 
@@ -101,7 +112,7 @@ void must_close(struct sp_audit *audit)
 {
 	struct sp_error e = {0};
 
-	cr_assert_eq(sp_audit_close(audit, &e), 0, "%s", e.text);
+	must(sp_audit_close(audit, &e) == 0, e.text);
 }
 
 static void close_database(sqlite3 **db)

@@ -18,6 +18,15 @@ struct fixture fixture_make(void);
 void fixture_remove(struct fixture *fixture);
 #define cleanup_fixture [[gnu::cleanup(fixture_remove)]]
 
+/* cr_assert(), for what also runs in children that a test forks: there Criterion's would wait for ever. The child says what is
+ * wrong and exits with a status of its own. */
+#define must(condition, text)                                                                                          \
+	do {                                                                                                           \
+		if (!(condition))                                                                                      \
+			must_fail(__FILE__, __LINE__, #condition, text);                                               \
+	} while (false)
+[[gnu::noreturn]] void must_fail(const char *file, int line, const char *condition, const char *text);
+
 /* Appends the records of a job that began, of a process that came to be and executed something that worked, of its end, ... */
 void append_job(struct sp_audit *audit, uint64_t job);
 void append_exec(struct sp_audit *audit, uint64_t job, uint64_t process, uint64_t exec);

@@ -50,7 +50,7 @@ static void spool_lifecycles(struct sp_spool *spool, uint64_t job, uint64_t coun
 {
 	const struct sp_audit_job begin = {.job = job, .policy = "p", .argv = {"x", 2}};
 
-	cr_assert_eq(sp_spool_append(spool, SP_RECORD_JOB, &begin), 0);
+	must(sp_spool_append(spool, SP_RECORD_JOB, &begin) == 0, "");
 	for (uint64_t i = 1; i <= count; i++) {
 		const struct sp_audit_process born = {.job = job, .process = i, .parent = i - 1, .pid = (pid_t)i};
 		const struct sp_audit_exec exec = {
@@ -58,10 +58,10 @@ static void spool_lifecycles(struct sp_spool *spool, uint64_t job, uint64_t coun
 		const struct sp_audit_result result = {
 			.job = job, .exec = i, .result = SP_RESULT_EXECED, .verify = SP_VERIFY_OK};
 		const struct sp_audit_exit gone = {.job = job, .process = i, .status = 3 << 8};
-		cr_assert_eq(sp_spool_append(spool, SP_RECORD_PROCESS, &born), 0);
-		cr_assert_eq(sp_spool_append(spool, SP_RECORD_EXEC, &exec), 0);
-		cr_assert_eq(sp_spool_append(spool, SP_RECORD_RESULT, &result), 0);
-		cr_assert_eq(sp_spool_append(spool, SP_RECORD_EXIT, &gone), 0);
+		must(sp_spool_append(spool, SP_RECORD_PROCESS, &born) == 0, "");
+		must(sp_spool_append(spool, SP_RECORD_EXEC, &exec) == 0, "");
+		must(sp_spool_append(spool, SP_RECORD_RESULT, &result) == 0, "");
+		must(sp_spool_append(spool, SP_RECORD_EXIT, &gone) == 0, "");
 	}
 }
 
@@ -76,11 +76,11 @@ static void leave_spool(const struct fixture *fixture, uint64_t job, uint64_t li
 		struct sp_spool *spool = NULL;
 		struct sp_store *store = NULL;
 		int directory = sp_spool_directory(fixture->database, true, NULL);
-		cr_assert_eq(sp_spool_create(directory, &spool, NULL), 0);
+		must(sp_spool_create(directory, &spool, NULL) == 0, "");
 		spool_lifecycles(spool, job, lifecycles);
 		if (stored > 0) {
-			cr_assert_eq(sp_store_open(fixture->database, 1000, &store, NULL), 0);
-			cr_assert_eq(sp_store_take(store, sp_spool_source(spool), stored, NULL), stored);
+			must(sp_store_open(fixture->database, 1000, &store, NULL) == 0, "");
+			must(sp_store_take(store, sp_spool_source(spool), stored, NULL) == stored, "");
 		}
 		(void)kill(getpid(), SIGKILL);
 	}
@@ -174,7 +174,7 @@ Test(audit_recover, killed_while_appending)
 				append_exec(audit, round, 1, i);
 				atomic_store(done, i);
 				if (i == round * round * 50)
-					cr_assert_eq(write(ready[1], "x", 1), 1);
+					must(write(ready[1], "x", 1) == 1, "");
 			}
 		}
 		cr_assert_eq(read(ready[0], &byte, 1), 1);
@@ -217,7 +217,7 @@ Test(audit_recover, killed_while_recovering)
 		pid_t child = fork();
 		cr_assert_geq(child, 0);
 		if (child == 0) {
-			cr_assert_eq(write(go[1], "x", 1), 1);
+			must(write(go[1], "x", 1) == 1, "");
 			(void)sp_recover_database(fixture.database, NULL, NULL, NULL);
 			_exit(0);
 		}

@@ -145,6 +145,31 @@ Test(audit_writer, two_supervisors_at_once)
 	assert_complete(&fixture, 2, 20000);
 }
 
+/* Each must find it either not there or whole, and one of them creates it. */
+Test(audit_writer, created_by_several_at_once)
+{
+	for (int round = 0; round < 40; round++) {
+		cleanup_fixture struct fixture fixture = fixture_make();
+		pid_t children[4];
+		for (uint64_t i = 0; i < 4; i++) {
+			children[i] = fork();
+			cr_assert_geq(children[i], 0);
+			if (children[i] != 0)
+				continue;
+			struct sp_audit *audit = must_open(&fixture);
+			append_job(audit, i + 1);
+			must_close(audit);
+			_exit(0);
+		}
+		for (int i = 0; i < 4; i++) {
+			int status;
+			cr_assert_eq(waitpid(children[i], &status, 0), children[i]);
+			cr_assert_eq(status, 0);
+		}
+		cr_assert_eq(sql_number(&fixture, "SELECT count(*) FROM jobs WHERE policy = 'record'"), 4);
+	}
+}
+
 /* Several jobs of one supervisor, their records mixed. */
 Test(audit_writer, several_jobs)
 {

@@ -23,8 +23,8 @@ static struct sp_index *must_new(void)
 }
 
 /* A job is opaque to the index. */
-static char a_job;
-#define job ((struct sp_job *)&a_job)
+static char placeholder;
+#define OUR_JOB ((struct sp_job *)&placeholder)
 
 static struct sp_task *add(struct sp_index *index, pid_t tid)
 {
@@ -39,9 +39,9 @@ static struct sp_task *add_process(struct sp_index *index, pid_t tid, struct sp_
 {
 	struct sp_task *task = add(index, tid);
 
-	cr_assert_eq(
-		sp_index_place(index, task, NULL, parent != NULL ? parent->process : NULL, job, (uint64_t)tid, share),
-		0);
+	cr_assert_eq(sp_index_place(index, task, NULL, parent != NULL ? parent->process : NULL, OUR_JOB, (uint64_t)tid,
+				    share),
+		     0);
 	return task;
 }
 
@@ -137,7 +137,7 @@ Test(index, process_of_a_job)
 	cr_assert_eq(root->process->tgid, 10);
 	cr_assert_null(root->process->parent);
 	cr_assert_eq(child->process->parent, root->process);
-	cr_assert_eq(child->process->job, job);
+	cr_assert_eq(child->process->job, OUR_JOB);
 	cr_assert_eq(child->process->key, 11u);
 	cr_assert_eq(child->process->task_count, 2u);
 	cr_assert_eq(thread->process, child->process);

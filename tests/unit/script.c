@@ -2,45 +2,22 @@
 #include "inspect/script.h"
 
 #include "child.h"
+#include "yard.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <string.h>
 
-/* A directory of scripts, current for the test: so interpreters have short names, "i". */
-struct workshop {
-	char directory[64];
-	struct stat interpreter; /* what all interpreters are links to */
-};
-
-static struct workshop open_workshop(void)
+/* Interpreters have short names: "i". */
+static void open_workshop(void)
 {
-	struct workshop w = {.directory = "/tmp/sallyport-script-XXXXXX"};
-
-	cr_assert_not_null(mkdtemp(w.directory));
-	cr_assert_eq(chdir(w.directory), 0);
-	cr_assert_eq(stat("/bin/true", &w.interpreter), 0);
-	cr_assert_eq(symlink("/bin/true", "i"), 0);
-	return w;
+	yard_open();
+	yard_link("/bin/true", "i");
 }
 
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-	(void)status;
-	(void)type;
-	(void)walk;
-	return remove(path);
-}
-
-static void close_workshop(struct workshop *w)
-{
-	(void)nftw(w->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-#define cleanup_workshop sp_cleanup(close_workshop)
+TestSuite(script, .init = open_workshop, .fini = yard_close);
 
 static void write_script(const char *bytes, size_t size)
 {
@@ -82,13 +59,14 @@ static const char *shown(const char *bytes, size_t size)
 static void make_interpreter(const char *name)
 {
 	if (strchr(name, '/') == NULL && strlen(name) < 255 && strcmp(name, "s") != 0 && access(name, F_OK) != 0)
-		cr_assert_eq(symlink("/bin/true", name), 0, "%s", name);
+		yard_link("/bin/true", name);
 }
 
-static void check(const struct workshop *w, const char *bytes, size_t size)
+static void check(const char *bytes, size_t size)
 {
 	char head[SP_SCRIPT_HEAD] = {0}, expected[3 * SP_SCRIPT_HEAD];
 	struct sp_script script;
+	struct stat interpreter;
 
 	memcpy(head, bytes, size < sizeof head ? size : sizeof head);
 	bool parsed = sp_script_parse(head, &script);
@@ -113,7 +91,8 @@ static void check(const struct workshop *w, const char *bytes, size_t size)
 		     shown(native.cmdline, native.cmdline_size));
 	cr_assert_eq(memcmp(native.cmdline, expected, length), 0, "%s: %s", shown(bytes, size),
 		     shown(native.cmdline, native.cmdline_size));
-	cr_assert_eq(native.exe.st_ino, w->interpreter.st_ino);
+	cr_assert_eq(stat("/bin/true", &interpreter), 0);
+	cr_assert_eq(native.exe.st_ino, interpreter.st_ino);
 }
 
 Test(script, lines)
@@ -173,14 +152,12 @@ Test(script, lines)
 		LINE("##!i\n"),
 		LINE("\xef\xbb\xbf#!i\n"), /* byte order mark */
 	};
-	cleanup_workshop struct workshop w = open_workshop();
-
 	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
-		check(&w, lines[i].bytes, lines[i].size);
+		check(lines[i].bytes, lines[i].size);
 }
 
 /* "#!" PREFIX, filled with `fill` to `size` bytes, then TAIL. */
-static void check_long(const struct workshop *w, const char *prefix, char fill, size_t size, const char *tail)
+static void check_long(const char *prefix, char fill, size_t size, const char *tail)
 {
 	char bytes[2 * SP_SCRIPT_HEAD];
 	size_t length = strlen(prefix), tail_length = strlen(tail);
@@ -189,7 +166,7 @@ static void check_long(const struct workshop *w, const char *prefix, char fill, 
 	memcpy(bytes, prefix, length);
 	cr_assert_leq(size + tail_length, sizeof bytes);
 	memcpy(bytes + size, tail, tail_length);
-	check(w, bytes, size + tail_length);
+	check(bytes, size + tail_length);
 }
 
 /* Around the end of what the kernel looks at: the line ends before it, at it, behind it, nowhere. */
@@ -198,22 +175,18 @@ Test(script, as_long_as_the_buffer)
 	static const char *const prefixes[] = {"#!i ", "#!i a", "#!i\t", "#! ", "#!", "#!i"};
 	static const char *const tails[] = {"", "\n", " \n", "\nmore\n", " b\n", "\t\n\n"};
 	static const char fills[] = {'x', ' '};
-	cleanup_workshop struct workshop w = open_workshop();
-
 	for (size_t size = SP_SCRIPT_HEAD - 3; size <= SP_SCRIPT_HEAD + 2; size++)
 		for (size_t p = 0; p < sizeof prefixes / sizeof *prefixes; p++)
 			for (size_t t = 0; t < sizeof tails / sizeof *tails; t++)
-				check_long(&w, prefixes[p], fills[(p + t) % 2], size, tails[t]);
+				check_long(prefixes[p], fills[(p + t) % 2], size, tails[t]);
 }
 
 /* A name of 253 bytes, which together with its newline fills the buffer to the last byte, and one byte to each side. */
 Test(script, newline_is_the_last_byte)
 {
-	cleanup_workshop struct workshop w = open_workshop();
-
 	for (size_t size = SP_SCRIPT_HEAD - 3; size <= SP_SCRIPT_HEAD; size++) {
-		check_long(&w, "#!", 'x', size, "\n");
-		check_long(&w, "#!i ", 'x', size, "\n");
+		check_long("#!", 'x', size, "\n");
+		check_long("#!i ", 'x', size, "\n");
 	}
 }
 
@@ -221,14 +194,12 @@ Test(script, random_lines)
 {
 	static const char alphabet[] = {'i', 'i', 'a', ' ', ' ', '\t', '\n', '\0', '#', '\r'};
 	unsigned seed = 1;
-	cleanup_workshop struct workshop w = open_workshop();
-
 	for (int round = 0; round < 150; round++) {
 		char bytes[SP_SCRIPT_HEAD + 16] = "#!";
 		size_t size = 2 + (size_t)rand_r(&seed) % (round % 8 == 0 ? sizeof bytes - 2 : 12);
 
 		for (size_t i = 2; i < size; i++)
 			bytes[i] = alphabet[(size_t)rand_r(&seed) % sizeof alphabet];
-		check(&w, bytes, size);
+		check(bytes, size);
 	}
 }
