@@ -1,7 +1,7 @@
 /* sallyport log: what ran, what was refused, by which rule, and who asked.
  *
- * Records that a dead supervisor left are taken in first, so that the log is complete whatever happened. Following waits
- * for the database's files to change (inotify), not for time to pass. */
+ * Records that a dead supervisor left are taken in first, so that the log is complete whatever happened. Following
+ * waits for the database's files to change (inotify), not for time to pass. */
 #include "log.h"
 #include "client.h"
 #include "policy/policy.h"

@@ -36,8 +36,8 @@ struct log_verdict log_verdict(const struct sp_log_exec *exec);
 void log_start_colour(const struct log_view *view, enum log_colour colour);
 void log_end_colour(const struct log_view *view, enum log_colour colour);
 void log_print_time(int64_t nanoseconds);
-/* What ran, not what it called itself: the resolved file, its arguments, and argv[0] where it says another name. At most
- * about max_bytes (0: all). */
+/* What ran, not what it called itself: the resolved file, its arguments, and argv[0] where it says another name. At
+ * most about max_bytes (0: all). */
 void log_print_command(const struct sp_log_exec *exec, size_t max_bytes);
 /* "running", "exit 2", "killed by SIGKILL". */
 void log_print_status(int64_t ended, int status);

@@ -1,4 +1,5 @@
-/* sallyport log --json: one object a line, with everything that is recorded. The keys are described in docs/audit.md. */
+/* sallyport log --json: one object a line, with everything that is recorded. The keys are described in
+ * docs/audit.md. */
 #include "log.h"
 #include "policy/policy.h"
 #include "util/cleanup.h"
@@ -7,6 +8,12 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
+
+/* More than any honest job has; a chain of forks may be as long as it likes. */
+#define ANCESTORS 100
+
+/* What ends a chain early. */
+enum { FAILED = 1, CUT };
 
 static int set_outcome(json_t *object, const struct sp_log_exec *exec);
 static int set_errno(json_t *object, const char *key, int err);
@@ -48,9 +55,9 @@ json_t *log_json_of_exec(const struct log_view *view, const struct sp_log_exec *
 	if (!with_ancestors)
 		return (void)json_object_del(object, "ancestors"), sp_steal_ptr(object);
 	int ret = sp_query_chain(view->query, exec, add_ancestor, ancestors, e);
-	if (ret > 0)
-		(void)log_json_fail(e);
-	return ret != 0 ? NULL : sp_steal_ptr(object);
+	if (ret == FAILED || json_object_set_new(object, "ancestors_cut", json_boolean(ret == CUT)) < 0)
+		ret = log_json_fail(e);
+	return ret < 0 ? NULL : sp_steal_ptr(object);
 }
 
 static int set_outcome(json_t *object, const struct sp_log_exec *exec)
@@ -80,14 +87,17 @@ static int set_outcome(json_t *object, const struct sp_log_exec *exec)
 
 static int add_ancestor(void *data, const struct sp_log_ancestor *ancestor)
 {
-	json_t *array = data, *object = json_object();
+	json_t *array = data;
 
+	if (json_array_size(array) == ANCESTORS)
+		return CUT;
+	json_t *object = json_object();
 	if (json_array_append_new(array, object) < 0 ||
 	    sp_json_set_number(object, "process", (json_int_t)ancestor->process) < 0 ||
 	    sp_json_set_number(object, "pid", ancestor->pid) < 0 ||
 	    sp_json_set_bytes(object, "program", ancestor->program.data, ancestor->program.size) < 0 ||
 	    sp_json_set_strings(object, "argv", ancestor->argv.data, ancestor->argv.size) < 0)
-		return 1;
+		return FAILED;
 	return 0;
 }
 

@@ -1,5 +1,5 @@
-/* sallyport log, for people: one line an exec, and below a refused one why and who asked. Whatever bytes a program chose pass
- * through printable.h on their way. */
+/* sallyport log, for people: one line an exec, and below a refused one why and who asked. Whatever bytes a program
+ * chose pass through printable.h on their way. */
 #include "log.h"
 #include "policy/policy.h"
 #include "util/printable.h"
@@ -12,6 +12,7 @@
 
 #define LINE_BYTES 1000
 #define ANCESTOR_BYTES 60
+#define ANCESTORS 20
 
 static void print_refusal(const struct sp_log_exec *exec);
 static int print_ancestor(void *data, const struct sp_log_ancestor *ancestor);
@@ -40,7 +41,7 @@ int log_text_exec(const struct log_view *view, const struct sp_log_exec *exec, s
 	int ret = sp_query_chain(view->query, exec, print_ancestor, &printed, e);
 	if (printed > 0)
 		putchar('\n');
-	return ret;
+	return ret < 0 ? ret : 0;
 }
 
 static void print_refusal(const struct sp_log_exec *exec)
@@ -79,6 +80,10 @@ static int print_ancestor(void *data, const struct sp_log_ancestor *ancestor)
 {
 	size_t *printed = data;
 
+	if (*printed == ANCESTORS) {
+		fputs(" < …", stdout);
+		return 1;
+	}
 	/* The root, before its first exec, is still the launcher's own code. */
 	if (ancestor->program.size == 0)
 		return 0;

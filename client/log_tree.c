@@ -201,8 +201,8 @@ static int print_exec(void *data, const struct sp_log_exec *exec)
 	return 0;
 }
 
-/* What stands before the text of a process: for each ancestor a line going down or not, then the branch to itself, or, in
- * the lines below its own, the line to its children. */
+/* What stands before the text of a process: for each ancestor a line going down or not, then the branch to itself,
+ * or, in the lines below its own, the line to its children. */
 static void print_branches(const struct tree *tree, const struct node *node, bool own_line)
 {
 	bool more[DEEPEST_DRAWN];

@@ -1,7 +1,7 @@
 /* See audit.h: the append functions, and the writer thread that follows the spool.
  *
- * The writer sleeps until there is a record, then waits a moment for more, so that a transaction holds many and the CPU is
- * left to the job. The loop makes a system call only to wake a writer that sleeps. */
+ * The writer sleeps until there is a record, then waits a moment for more, so that a transaction holds many and the
+ * CPU is left to the job. The loop makes a system call only to wake a writer that sleeps. */
 #include "audit/audit.h"
 #include "audit/recover.h"
 #include "audit/spool.h"
@@ -247,7 +247,8 @@ static int start_writer(struct sp_audit *audit, struct sp_error *e)
 	pthread_attr_t attributes;
 	sigset_t all, before;
 
-	/* The loop's signals are the loop's; and SIGXFSZ, blocked, leaves SQLite with an error instead of killing us. */
+	/* The loop's signals are the loop's; and SIGXFSZ, blocked, leaves SQLite with an error instead of killing
+	 * us. */
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	/* Batch: the job's processes and the loop are not preempted for it. */

@@ -22,21 +22,20 @@ struct sp_audit;
  * caller's to free. 0, or -errno with a sentence: -ENOENT when the user has no home directory. Any thread. */
 [[nodiscard]] int sp_audit_default_path(char **path, struct sp_error *e);
 
-/* Opens (creating directories 0700 and files 0600) the spool for the database at path, and starts the writer thread, which
- * opens the database, takes in spools that dead processes left, and then follows ours.
- * path NULL: sp_audit_default_path().
- * 0, or -errno with a sentence: ENOSPC when the first segment cannot be reserved. */
+/* Opens (creating directories 0700 and files 0600) the spool for the database at path, and starts the writer thread,
+ * which opens the database, takes in spools that dead processes left, and then follows ours. path NULL:
+ * sp_audit_default_path(). 0, or -errno with a sentence: ENOSPC when the first segment cannot be reserved. */
 [[nodiscard]] int sp_audit_open(const char *path, struct sp_audit **out, struct sp_error *e);
 
-/* Waits until the writer has tried the database, which sp_audit_open() does not, so that it costs no time while a launch is
- * being prepared. 0, also for a database that is only busy; or -errno with a sentence: what SQLite says when the file is
- * there and is no audit database of ours, or may not be written. sp_audit_job() fails with the same -errno, so nothing can
- * start unrecorded. The loop's thread. */
+/* Waits until the writer has tried the database, which sp_audit_open() does not, so that it costs no time while a
+ * launch is being prepared. 0, also for a database that is only busy; or -errno with a sentence: what SQLite says
+ * when the file is there and is no audit database of ours, or may not be written. sp_audit_job() fails with the same
+ * -errno, so nothing can start unrecorded. The loop's thread. */
 [[nodiscard]] int sp_audit_ready(struct sp_audit *audit, struct sp_error *e);
 
-/* Waits until every record is in the database, removes the spool, stops the thread, frees. NULL is fine.
- * 0, or -errno with a sentence if the database could not be written: the spool then stays for the next start. A refusal that
- * sp_audit_ready() has told is not told again. */
+/* Waits until every record is in the database, removes the spool, stops the thread, frees. NULL is fine. 0, or
+ * -errno with a sentence if the database could not be written: the spool then stays for the next start. A refusal
+ * that sp_audit_ready() has told is not told again. */
 [[nodiscard]] int sp_audit_close(struct sp_audit *audit, struct sp_error *e);
 
 /* Bytes with their length; need not be NUL-terminated. */
@@ -45,9 +44,9 @@ struct sp_bytes {
 	size_t size;
 };
 
-/* Times are CLOCK_REALTIME nanoseconds since the epoch. Keys (job, process, exec) are chosen by the engine: `job` is random
- * 64 bit, `process` and `exec` count from 1 within the job. All functions: 0, or -ENOSPC when no room could be reserved
- * (nothing was written), or -EMSGSIZE above SP_AUDIT_RECORD_MAX. */
+/* Times are CLOCK_REALTIME nanoseconds since the epoch. Keys (job, process, exec) are chosen by the engine: `job` is
+ * random 64 bit, `process` and `exec` count from 1 within the job. All functions: 0, or -ENOSPC when no room could
+ * be reserved (nothing was written), or -EMSGSIZE above SP_AUDIT_RECORD_MAX. */
 #define SP_AUDIT_RECORD_MAX (8u << 20)
 
 struct sp_audit_job {
@@ -85,7 +84,7 @@ struct sp_audit_exec { /* a decision */
 };
 
 enum sp_result {
-	SP_RESULT_PENDING, /* never stored by the engine: what a reader shows when no result followed (supervisor died) */
+	SP_RESULT_PENDING, /* never stored: what a reader shows when no result followed (supervisor died) */
 	SP_RESULT_DENIED, /* refused by us */
 	SP_RESULT_EXECED, /* the new program runs */
 	SP_RESULT_FAILED, /* the kernel refused: err */

@@ -201,8 +201,8 @@ int sp_query_execs(struct sp_query *query, const struct sp_exec_filter *filter,
 	cleanup_free char *text = NULL;
 	struct exec_visit context = {.visit = visit, .data = data};
 
-	/* A job's execs are spread among those of others, so its own index finds them, in which keys grow as ids do; unless
-	 * the ids already narrow it down. The + keeps SQLite from walking all ids. */
+	/* A job's execs are spread among those of others, so its own index finds them, in which keys grow as ids do;
+	 * unless the ids already narrow it down. The + keeps SQLite from walking all ids. */
 	bool by_key = filter->job != 0 && filter->after == 0 && !filter->refused;
 	bool newest = filter->last > 0;
 	if (asprintf(&text, "%s" EXECS " WHERE %se.id > ?2%s%s ORDER BY %s%s LIMIT ?3%s",
@@ -237,11 +237,20 @@ int sp_query_process_execs(struct sp_query *query, int64_t job, uint64_t process
 	return ret;
 }
 
-/* What a process ran at a time, and where it came from. */
+/* Where a process came from. */
 struct origin {
 	uint64_t parent;
 	int64_t started;
 	pid_t pid;
+};
+
+/* What the last ancestor ran, and in which process that was executed: those between the two executed nothing until they
+ * forked. 0: in none. */
+struct program {
+	uint64_t process;
+	char *bytes; /* resolved, then argv */
+	size_t resolved, argv; /* sizes */
+	bool known; /* there was an ancestor before this one */
 };
 
 static int find_process(struct sp_query *query, int64_t job, uint64_t key, struct origin *origin, struct sp_error *e)
@@ -262,60 +271,101 @@ static int find_process(struct sp_query *query, int64_t job, uint64_t key, struc
 	else if (step != SQLITE_DONE)
 		ret = sp_database_fail(query->db, query->path, e);
 	(void)sqlite3_reset(query->process);
+	/* A parent's key is smaller than its child's; in a tampered database it might lead round in circles. */
+	if (step == SQLITE_ROW && origin->parent >= key)
+		origin->parent = 0;
 	return ret < 0 ? ret : step == SQLITE_ROW;
 }
 
-/* Leaves query->program on the row (1), or reset (0). */
-static int find_program(struct sp_query *query, int64_t job, uint64_t key, int64_t time, struct sp_error *e)
+/* What the process itself had executed by then: 1 and *program, or 0. */
+static int find_program(struct sp_query *query, int64_t job, uint64_t key, int64_t time, struct program *program,
+			struct sp_error *e)
 {
-	struct origin origin;
-
 	int ret = prepare(query, &query->program,
 			  "SELECT resolved, argv FROM execs WHERE job = ?1 AND process = ?2 AND result = 2"
 			  " AND result_time <= ?3 ORDER BY key DESC LIMIT 1",
 			  e);
-	while (ret == 0 && key != 0) {
-		(void)sqlite3_bind_int64(query->program, 1, job);
-		(void)sqlite3_bind_int64(query->program, 2, (int64_t)key);
-		(void)sqlite3_bind_int64(query->program, 3, time);
-		int step = sqlite3_step(query->program);
-		if (step == SQLITE_ROW)
-			return 1;
-		if (step != SQLITE_DONE)
-			ret = sp_database_fail(query->db, query->path, e);
-		(void)sqlite3_reset(query->program);
-		if (ret == 0 && (ret = find_process(query, job, key, &origin, e)) != 1)
-			return ret;
-		ret = 0;
-		/* A parent's key is smaller than its child's; in a tampered database it might lead round in circles. */
-		key = origin.parent < key ? origin.parent : 0;
-		time = origin.started;
+	if (ret < 0)
+		return ret;
+	(void)sqlite3_bind_int64(query->program, 1, job);
+	(void)sqlite3_bind_int64(query->program, 2, (int64_t)key);
+	(void)sqlite3_bind_int64(query->program, 3, time);
+	int step = sqlite3_step(query->program);
+	if (step == SQLITE_ROW) {
+		struct sp_bytes resolved = bytes_at(query->program, 0), argv = bytes_at(query->program, 1);
+		char *bytes = realloc(program->bytes, resolved.size + argv.size + 1);
+		if (bytes == NULL) {
+			ret = sp_fail(e, ENOMEM, "out of memory");
+		} else {
+			memcpy(bytes, resolved.data, resolved.size);
+			memcpy(bytes + resolved.size, argv.data, argv.size);
+			*program = (struct program){key, bytes, resolved.size, argv.size, true};
+		}
+	} else if (step != SQLITE_DONE) {
+		ret = sp_database_fail(query->db, query->path, e);
 	}
-	return ret;
+	(void)sqlite3_reset(query->program);
+	return ret < 0 ? ret : step == SQLITE_ROW;
+}
+
+/* What the process ran at that time, perhaps by inheritance. *program is that of the process's child in the chain,
+ * which has walked the same way already if it got its program from further up: chains of forks without exec can be
+ * long. */
+static int inherit_program(struct sp_query *query, int64_t job, uint64_t key, int64_t time, struct program *program,
+			   struct sp_error *e)
+{
+	bool first = true;
+
+	while (key != 0) {
+		struct origin origin;
+		int ret = find_program(query, job, key, time, program, e);
+		if (ret != 0)
+			return ret < 0 ? ret : 0;
+		if (first && program->known && program->process < key)
+			return 0;
+		ret = find_process(query, job, key, &origin, e);
+		if (ret <= 0)
+			return ret;
+		key = origin.parent;
+		time = origin.started;
+		first = false;
+	}
+	program->process = 0;
+	program->resolved = program->argv = 0;
+	program->known = true;
+	return 0;
+}
+
+static void free_program(struct program *program)
+{
+	free(program->bytes);
 }
 
 int sp_query_chain(struct sp_query *query, const struct sp_log_exec *exec,
 		   int (*visit)(void *data, const struct sp_log_ancestor *ancestor), void *data, struct sp_error *e)
 {
+	sp_cleanup(free_program) struct program program = {0};
 	struct origin origin;
-	int ret = 0;
 
-	for (uint64_t key = exec->process; ret == 0 && key != 0; key = origin.parent < key ? origin.parent : 0) {
-		ret = find_process(query, exec->job, key, &origin, e);
-		if (ret != 1)
+	for (uint64_t key = exec->process; key != 0; key = origin.parent) {
+		int ret = find_process(query, exec->job, key, &origin, e);
+		if (ret <= 0)
 			return ret;
-		ret = find_program(query, exec->job, key, exec->time, e);
+		ret = inherit_program(query, exec->job, key, exec->time, &program, e);
 		if (ret < 0)
 			return ret;
-		struct sp_log_ancestor ancestor = {.process = key, .pid = origin.pid};
-		if (ret == 1) {
-			ancestor.program = bytes_at(query->program, 0);
-			ancestor.argv = bytes_at(query->program, 1);
-		}
+		const struct sp_log_ancestor ancestor = {
+			.process = key,
+			.pid = origin.pid,
+			.program = {.data = program.resolved > 0 ? program.bytes : "", .size = program.resolved},
+			.argv = {.data = program.argv > 0 ? program.bytes + program.resolved : "",
+				 .size = program.argv},
+		};
 		ret = visit(data, &ancestor);
-		(void)sqlite3_reset(query->program);
+		if (ret != 0)
+			return ret;
 	}
-	return ret;
+	return 0;
 }
 
 struct process_visit {

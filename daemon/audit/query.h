@@ -1,7 +1,7 @@
 /* Reading the audit database, for clients. One query object, one thread.
  *
- * Strings and bytes in what is visited belong to the query and are gone when the visitor returns. A visitor returns 0 to go
- * on; anything else ends the query, which then returns it. */
+ * Strings and bytes in what is visited belong to the query and are gone when the visitor returns. A visitor returns
+ * 0 to go on; anything else ends the query, which then returns it. */
 #ifndef SP_AUDIT_QUERY_H
 #define SP_AUDIT_QUERY_H
 
@@ -9,9 +9,9 @@
 
 struct sp_query;
 
-/* Opens the database for reading (path NULL: sp_audit_default_path()), having taken in what dead supervisors left, where the
- * reader may write; tell gets a sentence a damaged spool (see recover.h), and may be NULL. 0, or -errno with a sentence:
- * -ENOENT when nothing was ever recorded there. */
+/* Opens the database for reading (path NULL: sp_audit_default_path()), having taken in what dead supervisors left,
+ * where the reader may write; tell gets a sentence a damaged spool (see recover.h), and may be NULL. 0, or -errno
+ * with a sentence: -ENOENT when nothing was ever recorded there. */
 [[nodiscard]] int sp_query_open(const char *path, void (*tell)(void *data, const char *sentence), void *data,
 				struct sp_query **out, struct sp_error *e);
 void sp_query_close(struct sp_query *query); /* NULL is fine */
@@ -79,8 +79,8 @@ struct sp_exec_filter {
 /* The largest id there is; 0: none; -errno. */
 [[nodiscard]] int64_t sp_query_last_exec(struct sp_query *query, struct sp_error *e);
 
-/* Who asked: the process of the exec and its ancestors, nearest first, and what each ran at that time. A process that never
- * executed anything ran what its parent did when it forked. */
+/* Who asked: the process of the exec and its ancestors, nearest first, and what each ran at that time. A process
+ * that never executed anything ran what its parent did when it forked. */
 struct sp_log_ancestor {
 	uint64_t process;
 	pid_t pid;

@@ -202,7 +202,8 @@ static bool lock_segment(int directory, struct found *found)
 	struct stat status;
 
 	int ret = fd < 0 ? -1 : flock(fd, LOCK_EX | LOCK_NB);
-	/* NFS wants to write where it locks, flock(2). Not the others: who watches for IN_CLOSE_WRITE would see ours. */
+	/* NFS wants to write where it locks, flock(2). Not the others: who watches for IN_CLOSE_WRITE would see
+	 * ours. */
 	if (ret < 0 && errno == EBADF) {
 		sp_close_fd(&fd);
 		fd = openat(directory, found->file, O_RDWR | flags);
@@ -232,7 +233,8 @@ static int64_t recover_segment(struct recovery *recovery, const struct found *se
 	if (ret < 0)
 		return ret;
 	dead.source.position = (struct sp_position){segment->number, SP_SEGMENT_HEADER};
-	/* The position comes from a file, too. From the beginning is always right: what is stored already stays as it is. */
+	/* The position comes from a file, too. From the beginning is always right: what is stored already stays as
+	 * it is. */
 	if (segment->number == position->segment && position->offset > SP_SEGMENT_HEADER && position->offset % 8 == 0 &&
 	    position->offset <= dead.reader.size)
 		dead.source.position.offset = position->offset;
@@ -288,8 +290,8 @@ static int read_segment(const struct found *segment, struct dead *dead, struct s
 	return 0;
 }
 
-/* A record that is not there ends the segment, unless good ones follow it: then something was lost in between, as a power
- * failure may do. */
+/* A record that is not there ends the segment, unless good ones follow it: then something was lost in between, as a
+ * power failure may do. */
 static int next(struct sp_source *source, struct sp_record *record)
 {
 	struct dead *dead = (struct dead *)((char *)source - offsetof(struct dead, source));

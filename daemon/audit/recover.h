@@ -11,8 +11,8 @@
 /* Where sentences about damaged spools go: one line each, printable. */
 typedef void sp_recover_tell(void *data, const char *sentence);
 
-/* Takes in every dead spool of the directory. tell may be NULL (the sentences are also notes in the database). The number of
- * records taken in, or -errno with a sentence: what was taken in until then stays. */
+/* Takes in every dead spool of the directory. tell may be NULL (the sentences are also notes in the database). The
+ * number of records taken in, or -errno with a sentence: what was taken in until then stays. */
 [[nodiscard]] int64_t sp_recover(struct sp_store *store, int directory, sp_recover_tell *tell, void *data,
 				 struct sp_error *e);
 

@@ -29,8 +29,8 @@ _Static_assert(sizeof(struct header) <= SP_SEGMENT_HEADER, "the header has its r
 
 static const struct header header_template = {.magic = "SPSPOOL1", .order = 0x0102030405060708};
 
-/* length: of the whole record, head included, a multiple of 8; 0: not committed. tag: a checksum of the head alone, so that
- * whoever looks for the next good record in damaged bytes need not believe the lengths he finds there. */
+/* length: of the whole record, head included, a multiple of 8; 0: not committed. tag: a checksum of the head alone,
+ * so that whoever looks for the next good record in damaged bytes need not believe the lengths he finds there. */
 struct head {
 	uint32_t length;
 	uint32_t kind : 8;
@@ -91,6 +91,9 @@ int sp_segment_create(int directory, const struct sp_spool_name *spool, uint64_t
 		(void)unlinkat(directory, name, 0);
 		return sp_fail(e, -ret, "cannot reserve %zu bytes for the audit spool: %s", size, strerror(-ret));
 	}
+	/* Page by page: where the file system reads ahead, the first touch would take and clear 2 MiB, for a
+	 * millisecond. */
+	(void)madvise(base, size, MADV_RANDOM);
 	/* A child between fork and execve has no use for it, and fork() would copy its page tables. */
 	(void)madvise(base, size, MADV_DONTFORK);
 
@@ -302,8 +305,8 @@ static uint32_t load_length(const unsigned char *at)
 	return __atomic_load_n((const uint32_t *)at, __ATOMIC_ACQUIRE);
 }
 
-/* A bijection of sum and of word, so that any change within one word is found for certain, and others with all but 2^-64.
- * Not against forgery: who can write to the file can do worse. */
+/* A bijection of sum and of word, so that any change within one word is found for certain, and others with all but
+ * 2^-64. Not against forgery: who can write to the file can do worse. */
 static uint64_t mix(uint64_t sum, uint64_t word)
 {
 	sum = (sum ^ word) * UINT64_C(0x9fb21c651e98df25);

@@ -1,9 +1,10 @@
 /* One segment: a file of the spool, a header and then records, only ever appended to.
  *
- * A record is committed by storing its length word last, so a process that dies in the middle of it leaves no record. Each
- * record carries a checksum over its contents, its place and the spool's random id, against what a power loss leaves
- * behind and against other people's bytes. The file is reserved whole beforehand, so that a store to the mapping cannot hit
- * a full disk (SIGBUS). Its owner holds an flock on it for life: whoever gets the lock knows that the owner is dead. */
+ * A record is committed by storing its length word last, so a process that dies in the middle of it leaves no
+ * record. Each record carries a checksum over its contents, its place and the spool's random id, against what a
+ * power loss leaves behind and against other people's bytes. The file is reserved whole beforehand, so that a store
+ * to the mapping cannot hit a full disk (SIGBUS). Its owner holds an flock on it for life: whoever gets the lock
+ * knows that the owner is dead. */
 #ifndef SP_AUDIT_SEGMENT_H
 #define SP_AUDIT_SEGMENT_H
 
@@ -27,10 +28,8 @@ bool sp_segment_name_parse(const char *text, struct sp_spool_name *name, uint64_
 /* The end mark of a segment and the head of a record have this size; every record begins with one. */
 #define SP_RECORD_HEAD 16u
 
-/* Any record fits in an empty segment of the usual size. The first one is small: most jobs are short, and the file system
- * charges for what is reserved, mapped and removed again. */
+/* Any record fits in an empty segment. */
 #define SP_SEGMENT_SIZE (SP_AUDIT_RECORD_MAX + 4096u)
-#define SP_SEGMENT_FIRST_SIZE (256u << 10)
 
 struct sp_segment {
 	int fd; /* locked */
@@ -44,7 +43,8 @@ struct sp_segment {
 	_Atomic(struct sp_segment *) next; /* set before SP_RECORD_NEXT is committed */
 };
 
-/* Creates, locks, reserves and maps a segment. 0, or -errno with a sentence: -ENOSPC also for quota and RLIMIT_FSIZE. */
+/* Creates, locks, reserves and maps a segment. 0, or -errno with a sentence: -ENOSPC also for quota and
+ * RLIMIT_FSIZE. */
 [[nodiscard]] int sp_segment_create(int directory, const struct sp_spool_name *spool, uint64_t number, size_t size,
 				    struct sp_segment **out, struct sp_error *e);
 
@@ -82,8 +82,8 @@ void sp_reader_free(struct sp_reader *reader);
 /* True if a committed record is at the offset. */
 bool sp_reader_has_record(const struct sp_reader *reader);
 
-/* The next record: 1 and *record, valid until the next call; 0 when there is none (yet); -EBADMSG when the bytes there are
- * none (the offset stays), -ENOMEM. */
+/* The next record: 1 and *record, valid until the next call; 0 when there is none (yet); -EBADMSG when the bytes
+ * there are none (the offset stays), -ENOMEM. */
 [[nodiscard]] int sp_reader_next(struct sp_reader *reader, struct sp_record *record);
 
 /* After 0 or -EBADMSG on a dead segment: moves the offset to the next place that holds a good record. False: there is

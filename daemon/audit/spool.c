@@ -1,5 +1,5 @@
-/* See spool.h. Segments are linked from the oldest to the tail; only the appending thread moves the tail, only the consumer
- * the oldest, and the mutex is for creating segments, which both may do. */
+/* See spool.h. Segments are linked from the oldest to the tail; only the appending thread moves the tail, only the
+ * consumer the oldest, and the mutex is for creating segments, which both may do. */
 #include "audit/spool.h"
 #include "util/cleanup.h"
 
@@ -57,7 +57,7 @@ int sp_spool_create(int directory, struct sp_spool **out, struct sp_error *e)
 	spool->name.pid = getpid();
 	if (getrandom(&spool->name.id, sizeof spool->name.id, 0) != sizeof spool->name.id)
 		return sp_fail(e, EIO, "cannot get random bytes: %s", strerror(errno));
-	int ret = sp_segment_create(directory, &spool->name, 0, SP_SEGMENT_FIRST_SIZE, &spool->tail, e);
+	int ret = sp_segment_create(directory, &spool->name, 0, SP_SEGMENT_SIZE, &spool->tail, e);
 	if (ret < 0)
 		return ret;
 	(void)pthread_mutex_init(&spool->lock, NULL);

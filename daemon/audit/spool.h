@@ -12,8 +12,8 @@ struct sp_spool;
  * sentence. */
 [[nodiscard]] int sp_spool_directory(const char *database, bool create, struct sp_error *e);
 
-/* Starts a spool with its first segment. The directory stays the caller's and must outlive the spool. 0, or -errno with a
- * sentence. */
+/* Starts a spool with its first segment. The directory stays the caller's and must outlive the spool. 0, or -errno
+ * with a sentence. */
 [[nodiscard]] int sp_spool_create(int directory, struct sp_spool **out, struct sp_error *e);
 
 /* Closes; what was not removed stays for the next start. Both threads must be done. NULL is fine. */

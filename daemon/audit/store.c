@@ -10,10 +10,12 @@
 
 #define APPLICATION_ID 0x53504131 /* "SPA1": PRAGMA application_id */
 
-/* In pages of the write-ahead log. SQLite's own default; and what is worth its fsyncs soon after opening, when the job is
- * running and nobody waits for us. When closing somebody does, and so nothing is. */
+/* In pages of the write-ahead log. SQLite's own default; and what is worth its fsyncs soon after opening, when the
+ * job is running and nobody waits for us. When closing somebody does, and so nothing is. */
 #define CHECKPOINT_PAGES 1000
 #define CHECKPOINT_PAGES_AT_FIRST 256
+
+#define ROWS_LEFT_ALONE 10 /* positions of spools that are gone */
 
 /* An argv, NUL-separated, as text with blanks: SQLite's replace() cannot look for a NUL. */
 #define COMMAND                                                                                                        \
@@ -144,20 +146,14 @@ int sp_store_open(const char *path, int patience_ms, struct sp_store **out, stru
 	ret = execute(store, "PRAGMA synchronous = NORMAL", e);
 	if (ret == 0)
 		ret = migrate(store, e);
-	const struct {
-		sqlite3_stmt **statement;
-		const char *text;
-	} common[] = {
-		{&store->begin, "BEGIN IMMEDIATE"},
-		{&store->commit, "COMMIT"},
-		{&store->rollback, "ROLLBACK"},
-		{&store->find_job, "SELECT number FROM jobs WHERE key = ?1"},
-		{&store->add_job, "INSERT INTO jobs (key) VALUES (?1)"},
-		{&store->set_position, "INSERT INTO spools (name, segment, offset) VALUES (?1, ?2, ?3)"
-				       " ON CONFLICT DO UPDATE SET segment = ?2, offset = ?3"},
-	};
-	for (size_t i = 0; ret == 0 && i < sizeof common / sizeof *common; i++)
-		ret = prepare(store, common[i].statement, common[i].text, e);
+	/* Those that need the schema are prepared when they are first used: reading it takes longer than all the
+	 * rest, and somebody may be waiting to hear that the database is good. */
+	if (ret == 0)
+		ret = prepare(store, &store->begin, "BEGIN IMMEDIATE", e);
+	if (ret == 0)
+		ret = prepare(store, &store->commit, "COMMIT", e);
+	if (ret == 0)
+		ret = prepare(store, &store->rollback, "ROLLBACK", e);
 	if (ret < 0)
 		return ret;
 	*out = sp_steal_ptr(store);
@@ -255,15 +251,20 @@ int sp_store_forget(struct sp_store *store, const char *name, const char *note, 
 	return finish(store, ret, e);
 }
 
-/* A process that closes its spool removes the files after its last commit and leaves the row, rather than pay for one more
- * transaction. While we hold the write lock no position moves, so a row whose segment has no file is such a row. */
+/* A process that closes its spool removes the files after its last commit and leaves the row, rather than pay for
+ * one more transaction. While we hold the write lock no position moves, so a row whose segment has no file is such a
+ * row. */
 int sp_store_forget_gone(struct sp_store *store, int directory, struct sp_error *e)
 {
 	cleanup_statement sqlite3_stmt *list = NULL, *forget = NULL;
 
 	int ret = prepare(store, &list, "SELECT name, segment FROM spools", e);
-	if (ret < 0 || sqlite3_step(list) != SQLITE_ROW)
+	if (ret < 0)
 		return ret;
+	/* A few lines are not worth a transaction. */
+	for (int rows = 0; rows < ROWS_LEFT_ALONE; rows++)
+		if (sqlite3_step(list) != SQLITE_ROW)
+			return 0;
 	(void)sqlite3_reset(list);
 	ret = prepare(store, &forget, "DELETE FROM spools WHERE name = ?1", e);
 	if (ret == 0)
@@ -313,8 +314,8 @@ int sp_database_fail(sqlite3 *db, const char *path, struct sp_error *e)
 	return sp_fail(e, err, "audit database %s: %s", path, system ? strerror(err) : sqlite3_errmsg(db));
 }
 
-/* SQLite would create it by the umask. Opened only to create it: closing a descriptor of a file gives up all POSIX locks
- * that the process has on it, SQLite's included. */
+/* SQLite would create it by the umask. Opened only to create it: closing a descriptor of a file gives up all POSIX
+ * locks that the process has on it, SQLite's included. */
 static int create_file(const char *path, struct sp_error *e)
 {
 	cleanup_close int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -327,13 +328,13 @@ static int create_file(const char *path, struct sp_error *e)
 /* In one snapshot: somebody may just be creating the schema. A savepoint, for it nests in a transaction. */
 static int check_schema(sqlite3 *db, const char *path, int *version, struct sp_error *e)
 {
-	int64_t user_version, application, tables = 0;
+	int64_t user_version, application = 0, tables = 0;
 
 	if (sqlite3_exec(db, "SAVEPOINT look", NULL, NULL, NULL) != SQLITE_OK)
 		return sp_database_fail(db, path, e);
 	int ret = pragma(db, "PRAGMA user_version", &user_version) < 0 ||
 				  pragma(db, "PRAGMA application_id", &application) < 0 ||
-				  pragma(db, "SELECT count(*) FROM sqlite_schema", &tables) < 0
+				  (application == 0 && pragma(db, "SELECT count(*) FROM sqlite_schema", &tables) < 0)
 			  ? sp_database_fail(db, path, e)
 			  : 0;
 	(void)sqlite3_exec(db, "RELEASE look", NULL, NULL, NULL);
@@ -481,6 +482,9 @@ static int find_job(struct sp_store *store, uint64_t key, struct sp_error *e)
 	int ret = look_up_job(store, e);
 	if (ret < 0 || store->job_number != 0)
 		return ret;
+	ret = prepare(store, &store->add_job, "INSERT INTO jobs (key) VALUES (?1)", e);
+	if (ret < 0)
+		return ret;
 	(void)sqlite3_bind_int64(store->add_job, 1, (int64_t)key);
 	ret = run(store, store->add_job, e);
 	return ret < 0 ? ret : look_up_job(store, e);
@@ -488,8 +492,10 @@ static int find_job(struct sp_store *store, uint64_t key, struct sp_error *e)
 
 static int look_up_job(struct sp_store *store, struct sp_error *e)
 {
-	int ret = 0;
+	int ret = prepare(store, &store->find_job, "SELECT number FROM jobs WHERE key = ?1", e);
 
+	if (ret < 0)
+		return ret;
 	(void)sqlite3_bind_int64(store->find_job, 1, (int64_t)store->job_key);
 	int step = sqlite3_step(store->find_job);
 	if (step == SQLITE_ROW)
@@ -502,6 +508,13 @@ static int look_up_job(struct sp_store *store, struct sp_error *e)
 
 static int save_position(struct sp_store *store, const struct sp_source *source, struct sp_error *e)
 {
+	int ret = prepare(store, &store->set_position,
+			  "INSERT INTO spools (name, segment, offset) VALUES (?1, ?2, ?3)"
+			  " ON CONFLICT DO UPDATE SET segment = ?2, offset = ?3",
+			  e);
+
+	if (ret < 0)
+		return ret;
 	(void)sqlite3_bind_text(store->set_position, 1, source->name, -1, SQLITE_STATIC);
 	(void)sqlite3_bind_int64(store->set_position, 2, (int64_t)source->position.segment);
 	(void)sqlite3_bind_int64(store->set_position, 3, (int64_t)source->position.offset);

@@ -33,8 +33,8 @@ struct sp_source {
 /* NULL is fine. Leaves the write-ahead log as it is: a checkpoint costs fsyncs, and somebody is waiting. */
 void sp_store_close(struct sp_store *store);
 
-/* Stores up to limit records and the source's position in one transaction. The number of records stored; or -errno with a
- * sentence, the source's position being what it was. */
+/* Stores up to limit records and the source's position in one transaction. The number of records stored; or -errno
+ * with a sentence, the source's position being what it was. */
 [[nodiscard]] int sp_store_take(struct sp_store *store, struct sp_source *source, int limit, struct sp_error *e);
 
 /* The position that a spool of this name was stored up to: 1, or 0 if nothing of it was, or -errno. */

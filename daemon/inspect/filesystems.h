@@ -12,7 +12,7 @@ struct sp_filesystems;
 void sp_filesystems_free(struct sp_filesystems *fs);
 
 /* May reading from a file on this device wait for something outside the kernel? Device numbers that are new are looked up in
- * the mount table of the task tid (0: our own) and remembered; one that is not there: yes. */
+ * the mount table of the task tid (0: our own) and remembered; one that is not there: yes, unless it is a disk. */
 bool sp_filesystems_may_block(struct sp_filesystems *fs, dev_t device, pid_t tid);
 
 #endif

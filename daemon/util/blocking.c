@@ -6,15 +6,14 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { REQUESTS_MAX = 64, STACK = 256 << 10 };
 
-/* Shared with the threads: outlives the loop's part if a thread never comes back. */
+/* Shared with the threads; lives until the loop's part is closed and the last request is freed. */
 struct mailbox {
 	pthread_mutex_t lock;
-	struct sp_list finished; /* struct sp_request.link */
-	uv_async_t *async; /* NULL: the loop's part is gone */
+	struct sp_list finished; /* struct sp_request.finished */
+	uv_async_t *async; /* NULL: the loop's part is closed */
 	unsigned users;
 };
 
@@ -22,18 +21,18 @@ struct sp_blocking {
 	uv_loop_t *loop;
 	uv_async_t async;
 	struct mailbox *mailbox;
-	struct sp_list pending; /* of requests that nobody has given up */
-	unsigned count; /* threads that have not come back */
+	struct sp_list requests; /* struct sp_request.link: whose threads have not come back to the loop */
+	unsigned count; /* of them */
 };
 
+/* Has two owners, the thread that works on it and the loop with its timer; the one that leaves last frees it. */
 struct sp_request {
-	struct sp_list link, pending;
-	struct sp_blocking *blocking;
+	struct sp_list link, finished;
 	struct mailbox *mailbox;
 	struct sp_work work;
 	uv_timer_t deadline;
-	bool abandoned; /* done was called, or cancelled */
-	bool returned;
+	bool abandoned; /* done was called, or it was cancelled. Loop only */
+	unsigned owners; /* under the mailbox's lock */
 };
 
 static void on_finished(uv_async_t *async);
@@ -49,6 +48,19 @@ static void leave_mailbox(struct mailbox *m)
 		return;
 	(void)pthread_mutex_destroy(&m->lock);
 	free(m);
+}
+
+static void leave_request(struct sp_request *request)
+{
+	struct mailbox *m = request->mailbox;
+
+	(void)pthread_mutex_lock(&m->lock);
+	bool last = --request->owners == 0;
+	(void)pthread_mutex_unlock(&m->lock);
+	if (!last)
+		return;
+	free(request);
+	leave_mailbox(m);
 }
 
 struct sp_blocking *sp_blocking_new(uv_loop_t *loop, struct sp_error *e)
@@ -68,7 +80,7 @@ struct sp_blocking *sp_blocking_new(uv_loop_t *loop, struct sp_error *e)
 	uv_unref((uv_handle_t *)&b->async);
 	(void)pthread_mutex_init(&m->lock, NULL);
 	sp_list_init(&m->finished);
-	sp_list_init(&b->pending);
+	sp_list_init(&b->requests);
 	m->async = &b->async;
 	m->users = 1;
 	b->loop = loop;
@@ -79,14 +91,19 @@ struct sp_blocking *sp_blocking_new(uv_loop_t *loop, struct sp_error *e)
 
 static void on_async_closed(uv_handle_t *handle)
 {
-	struct sp_blocking *b = handle->data;
-
-	free(b);
+	free(handle->data);
 }
 
-static void on_request_closed(uv_handle_t *handle)
+static void on_timer_closed(uv_handle_t *handle)
 {
-	free(handle->data);
+	leave_request(handle->data);
+}
+
+/* The loop has no more to do with it but to close its timer. */
+static void drop(struct sp_request *request)
+{
+	sp_list_del(&request->link);
+	uv_close((uv_handle_t *)&request->deadline, on_timer_closed);
 }
 
 void sp_blocking_close(struct sp_blocking *b)
@@ -94,12 +111,27 @@ void sp_blocking_close(struct sp_blocking *b)
 	struct sp_request *request, *next;
 
 	(void)pthread_mutex_lock(&b->mailbox->lock);
-	b->mailbox->async = NULL;
+	b->mailbox->async = NULL; /* who comes back from now on discards its own work */
 	(void)pthread_mutex_unlock(&b->mailbox->lock);
-	sp_list_each_safe (request, next, &b->pending, pending)
-		sp_blocking_cancel(request);
+	sp_list_each_safe (request, next, &b->mailbox->finished, finished)
+		request->work.discard(request->work.arg);
+	sp_list_each_safe (request, next, &b->requests, link)
+		drop(request);
 	leave_mailbox(b->mailbox);
 	uv_close((uv_handle_t *)&b->async, on_async_closed);
+}
+
+static int start_thread(struct sp_request *request)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	(void)pthread_attr_init(&attributes);
+	(void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	(void)pthread_attr_setstacksize(&attributes, STACK);
+	int err = pthread_create(&thread, &attributes, run_thread, request);
+	(void)pthread_attr_destroy(&attributes);
+	return err;
 }
 
 struct sp_request *sp_blocking_run(struct sp_blocking *b, const struct sp_work *work)
@@ -110,29 +142,22 @@ struct sp_request *sp_blocking_run(struct sp_blocking *b, const struct sp_work *
 	if (request == NULL)
 		return NULL;
 	request->work = *work;
-	request->blocking = b;
 	request->mailbox = b->mailbox;
+	request->owners = 2;
 	sp_list_init(&request->link);
-
-	pthread_attr_t attributes;
-	pthread_t thread;
-	(void)pthread_attr_init(&attributes);
-	(void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	(void)pthread_attr_setstacksize(&attributes, STACK);
+	sp_list_init(&request->finished);
 	(void)pthread_mutex_lock(&b->mailbox->lock);
 	b->mailbox->users++;
 	(void)pthread_mutex_unlock(&b->mailbox->lock);
-	int err = pthread_create(&thread, &attributes, run_thread, request);
-	(void)pthread_attr_destroy(&attributes);
-	if (err != 0) {
-		leave_mailbox(b->mailbox);
+	if (start_thread(request) != 0) {
 		free(request);
+		leave_mailbox(b->mailbox);
 		return NULL;
 	}
 	(void)uv_timer_init(b->loop, &request->deadline);
 	request->deadline.data = request;
 	(void)uv_timer_start(&request->deadline, on_deadline, work->deadline, 0);
-	sp_list_add(&b->pending, &request->pending);
+	sp_list_add(&b->requests, &request->link);
 	b->count++;
 	return request;
 }
@@ -144,12 +169,15 @@ static void *run_thread(void *arg)
 
 	request->work.run(request->work.arg);
 	(void)pthread_mutex_lock(&m->lock);
-	if (m->async != NULL) {
-		sp_list_add(&m->finished, &request->link);
+	bool closed = m->async == NULL;
+	if (!closed) {
+		sp_list_add(&m->finished, &request->finished);
 		(void)uv_async_send(m->async);
 	}
 	(void)pthread_mutex_unlock(&m->lock);
-	leave_mailbox(m);
+	if (closed)
+		request->work.discard(request->work.arg);
+	leave_request(request);
 	return NULL;
 }
 
@@ -159,8 +187,8 @@ static struct sp_request *take_finished(struct mailbox *m)
 
 	(void)pthread_mutex_lock(&m->lock);
 	if (!sp_list_empty(&m->finished)) {
-		request = sp_container_of(m->finished.next, struct sp_request, link);
-		sp_list_del(&request->link);
+		request = sp_container_of(m->finished.next, struct sp_request, finished);
+		sp_list_del(&request->finished);
 	}
 	(void)pthread_mutex_unlock(&m->lock);
 	return request;
@@ -172,14 +200,11 @@ static void on_finished(uv_async_t *async)
 	struct sp_request *request;
 
 	while ((request = take_finished(b->mailbox)) != NULL) {
-		struct sp_work work = request->work;
+		const struct sp_work work = request->work;
 		bool abandoned = request->abandoned;
 
 		b->count--;
-		request->returned = true;
-		if (!abandoned)
-			sp_list_del(&request->pending);
-		uv_close((uv_handle_t *)&request->deadline, on_request_closed);
+		drop(request);
 		if (abandoned)
 			work.discard(work.arg);
 		else
@@ -192,13 +217,11 @@ static void on_deadline(uv_timer_t *timer)
 	struct sp_request *request = timer->data;
 
 	request->abandoned = true;
-	sp_list_del(&request->pending);
 	request->work.done(request->work.arg, false);
 }
 
 void sp_blocking_cancel(struct sp_request *request)
 {
 	request->abandoned = true;
-	sp_list_del(&request->pending);
 	(void)uv_timer_stop(&request->deadline);
 }

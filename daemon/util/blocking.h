@@ -17,7 +17,8 @@ void sp_blocking_close(struct sp_blocking *blocking);
 struct sp_work {
 	void (*run)(void *arg); /* on a thread; may block */
 	/* On the loop, exactly once, unless cancelled: run has returned (in_time), or the deadline came first. In the second
-	 * case arg still belongs to run, and discard is called on the loop when it returns at last. */
+	 * case arg still belongs to run, and discard is called when it returns at last: on the loop, or by the thread itself if
+	 * sp_blocking_close() came first. */
 	void (*done)(void *arg, bool in_time);
 	void (*discard)(void *arg);
 	void *arg;

@@ -1,5 +1,5 @@
-/* See printable.h. The tables here are Unicode's own general categories Cc, Cf, Zl, Zp and the letters that have no ink;
- * the C library's iswprint() is not asked, because its answer changes with the locale. */
+/* See printable.h. The tables here are Unicode's own general categories Cc, Cf, Zl, Zp and the letters that have no
+ * ink; the C library's iswprint() is not asked, because its answer changes with the locale. */
 #include "util/printable.h"
 
 #include <stdint.h>
@@ -135,12 +135,16 @@ static void put_text(struct sink *sink, const unsigned char *bytes, size_t size)
 	uint32_t code;
 
 	for (size_t i = 0; i < size && !sink->full;) {
-		size_t step = decode(bytes + i, size - i, &code);
-		if (code == '\'')
+		const unsigned char *quote = memchr(bytes + i, '\'', size - i);
+		size_t run = quote != NULL ? (size_t)(quote - bytes) - i : size - i;
+		/* At once what fits, by characters what must be cut. */
+		if (run > sink->left)
+			run = decode(bytes + i, size - i, &code);
+		if (run == 0)
 			put(sink, "'\\''", 4);
 		else
-			put(sink, (const char *)bytes + i, step);
-		i += step;
+			put(sink, (const char *)bytes + i, run);
+		i += run > 0 ? run : 1;
 	}
 }
 
@@ -174,7 +178,7 @@ static void put(struct sink *sink, const char *bytes, size_t size)
 	}
 	sink->left -= size;
 	if (sink->out != NULL)
-		(void)fwrite(bytes, 1, size, sink->out);
+		(void)fwrite_unlocked(bytes, 1, size, sink->out);
 }
 
 /* The length of the well-formed UTF-8 sequence at `at` (RFC 3629) and its code point; 0: there is none. */

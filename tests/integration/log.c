@@ -1,4 +1,5 @@
-/* `sallyport log`, as a person or a script calls it: what it shows of real jobs, while they run and after they were killed. */
+/* `sallyport log`, as a person or a script calls it: what it shows of real jobs, while they run and after they were
+ * killed. */
 #include "harness.h"
 
 #include <dirent.h>
@@ -157,6 +158,7 @@ sp_lab_test(log, after_a_kill)
 	cleanup_outcome struct sp_outcome log = log_of(lab, NULL, NULL);
 	cleanup_outcome struct sp_outcome summary = log_of(lab, "--summary", NULL);
 
+	cr_assert_eq(outcome.status, 128 + SIGKILL);
 	sp_assert_ended(&log, 0, "log");
 	assert_contains(&log.out, "echo ready");
 	assert_contains(&summary.out, "no end recorded");

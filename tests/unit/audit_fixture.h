@@ -18,8 +18,8 @@ struct fixture fixture_make(void);
 void fixture_remove(struct fixture *fixture);
 #define cleanup_fixture [[gnu::cleanup(fixture_remove)]]
 
-/* cr_assert(), for what also runs in children that a test forks: there Criterion's would wait for ever. The child says what is
- * wrong and exits with a status of its own. */
+/* cr_assert(), for what also runs in children that a test forks: there Criterion's would wait for ever. The child
+ * says what is wrong and exits with a status of its own. */
 #define must(condition, text)                                                                                          \
 	do {                                                                                                           \
 		if (!(condition))                                                                                      \
@@ -27,7 +27,8 @@ void fixture_remove(struct fixture *fixture);
 	} while (false)
 [[gnu::noreturn]] void must_fail(const char *file, int line, const char *condition, const char *text);
 
-/* Appends the records of a job that began, of a process that came to be and executed something that worked, of its end, ... */
+/* Appends the records of a job that began, of a process that came to be and executed something that worked, of its
+ * end, ... */
 void append_job(struct sp_audit *audit, uint64_t job);
 void append_exec(struct sp_audit *audit, uint64_t job, uint64_t process, uint64_t exec);
 void append_lifecycle(struct sp_audit *audit, uint64_t job,
@@ -46,8 +47,8 @@ int count_spool_files(const struct fixture *fixture, const char *suffix, char pa
 /* What the database holds of a job made of `count` lifecycles is exactly that. */
 void assert_complete(const struct fixture *fixture, uint64_t job, int64_t count);
 
-/* Opens the audit in a child, appends the job and `lifecycles`, and is killed by SIGKILL before it can close; the writer thread
- * has stored what it happened to. The spool file's path in `path`. */
+/* Opens the audit in a child, appends the job and `lifecycles`, and is killed by SIGKILL before it can close; the
+ * writer thread has stored what it happened to. The spool file's path in `path`. */
 void die_after(const struct fixture *fixture, uint64_t job, uint64_t lifecycles);
 
 #endif

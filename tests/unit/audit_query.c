@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Job 10: make (pid 101) forks a shell (102), which runs gcc's driver by exec, which forks twice: one child (103) runs cc1,
- * the other (104) never executes and forks (105), which asks for curl and is refused. */
+/* Job 10: make (pid 101) forks a shell (102), which runs gcc's driver by exec, which forks twice: one child (103)
+ * runs cc1, the other (104) never executes and forks (105), which asks for curl and is refused. */
 static void append_build(struct sp_audit *audit)
 {
 	static const struct {
@@ -179,8 +179,8 @@ static int list_chain(void *data, const struct sp_log_exec *exec)
 	return 0;
 }
 
-/* Each process with what it ran at that time: a later exec of make is not what it was then, a failed one is none, a fork
- * without exec runs what its parent ran. */
+/* Each process with what it ran at that time: a later exec of make is not what it was then, a failed one is none, a
+ * fork without exec runs what its parent ran. */
 Test(audit_query, chain)
 {
 	cleanup_fixture struct fixture fixture = fixture_make();
@@ -201,6 +201,48 @@ Test(audit_query, chain)
 			 "/usr/bin/true[101] \n",
 			 "%s", list.text);
 	sp_query_close(query);
+}
+
+static int count_ancestor(void *data, const struct sp_log_ancestor *ancestor)
+{
+	cr_assert_eq(ancestor->program.size, 13);
+	++*(int *)data;
+	return 0;
+}
+
+static int chain_of_last(void *data, const struct sp_log_exec *exec)
+{
+	struct list *list = data;
+	int ancestors = 0;
+
+	if (exec->process != 1) {
+		cr_assert_eq(sp_query_chain(list->query, exec, count_ancestor, &ancestors, NULL), 0);
+		cr_assert_eq(ancestors, 10000);
+		add(list, "seen");
+	}
+	return 0;
+}
+
+/* Each forks the next and none executes anything: what they run is looked for once, not once an ancestor. */
+Test(audit_query, long_chain_of_forks, .timeout = 60)
+{
+	cleanup_fixture struct fixture fixture = fixture_make();
+	struct list list = {0};
+
+	struct sp_audit *audit = must_open(&fixture);
+	append_job(audit, 1);
+	append_lifecycle(audit, 1, 1);
+	for (uint64_t i = 2; i <= 10000; i++) {
+		const struct sp_audit_process born = {1, i, i - 1, (int64_t)(4000000000 + i), 1};
+		cr_assert_eq(sp_audit_process(audit, &born), 0);
+	}
+	const struct sp_audit_exec last = {.job = 1, .process = 10000, .exec = 2, .time = 5000000000, .argv = {"x", 2}};
+	cr_assert_eq(sp_audit_exec(audit, &last), 0);
+	must_close(audit);
+	cr_assert_eq(sp_query_open(fixture.database, NULL, NULL, &list.query, NULL), 0);
+	cr_assert_eq(sp_query_execs(list.query, &(struct sp_exec_filter){0}, chain_of_last, &list, NULL), 0);
+	cr_assert_str_eq(list.text, "seen");
+	sp_query_close(list.query);
 }
 
 /* Parents that lead round in a circle: somebody edited the database. */

@@ -1,5 +1,5 @@
-/* What a dead supervisor left is taken in exactly once, whole where it is whole, and as far as it is readable where it is
- * not. */
+/* What a dead supervisor left is taken in exactly once, whole where it is whole, and as far as it is readable where
+ * it is not. */
 #include "audit/recover.h"
 #include "audit/spool.h"
 #include "audit_fixture.h"
@@ -65,7 +65,8 @@ static void spool_lifecycles(struct sp_spool *spool, uint64_t job, uint64_t coun
 	}
 }
 
-/* A spool of which a process stored the first `stored` records before it was killed; no thread, so it is exactly that. */
+/* A spool of which a process stored the first `stored` records before it was killed; no thread, so it is exactly
+ * that. */
 static void leave_spool(const struct fixture *fixture, uint64_t job, uint64_t lifecycles, int stored)
 {
 	int status;
@@ -120,8 +121,13 @@ Test(audit_recover, by_the_next_supervisor)
 	must_close(must_open(&fixture));
 	assert_complete(&fixture, 1, 50);
 	assert_complete(&fixture, 2, 50);
-	must_close(must_open(&fixture)); /* forgets the positions of the last one */
-	cr_assert_leq(sql_number(&fixture, "SELECT count(*) FROM spools"), 1);
+	/* The positions of those that ended well are forgotten now and then. */
+	for (int i = 0; i < 40; i++) {
+		struct sp_audit *audit = must_open(&fixture);
+		append_job(audit, (uint64_t)(3 + i));
+		must_close(audit);
+	}
+	cr_assert_leq(sql_number(&fixture, "SELECT count(*) FROM spools"), 15);
 }
 
 Test(audit_recover, half_stored_at_each_record)
@@ -450,18 +456,19 @@ Test(audit_recover, segment_missing)
 	struct told told = {0};
 	char path[256];
 
-	leave_spool(&fixture, 1, 5000, 0);
+	leave_spool(&fixture, 1, 30000, 0);
 	cr_assert_eq(count_spool_files(&fixture, ".0", path), 1);
 	cr_assert_eq(unlink(path), 0);
 	cr_assert_gt(must_recover(&fixture, &told), 10000);
-	cr_assert_eq(sql_number(&fixture, "SELECT max(key) FROM execs"), 5000);
+	cr_assert_eq(sql_number(&fixture, "SELECT max(key) FROM execs"), 30000);
 	assert_nothing_left(&fixture);
 }
 
 /* The position in the database leads anywhere. */
 Test(audit_recover, wrong_position)
 {
-	static const char *const offsets[] = {"-8", "3", "65", "262136", "262144", "9223372036854775800"};
+	static const char *const offsets[] = {"-8",     "3",       "65",      "262136",
+					      "262144", "8392704", "8392712", "9223372036854775800"};
 
 	for (size_t i = 0; i < sizeof offsets / sizeof *offsets; i++) {
 		cleanup_fixture struct fixture fixture = with_database();

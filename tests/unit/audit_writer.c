@@ -339,10 +339,8 @@ static uint64_t fill(struct sp_audit *audit, uint64_t limit)
 }
 
 /* The spool's disk is full: an error, no SIGBUS; what was appended is stored; what was refused is told. */
-static void assert_filled(const struct fixture *fixture)
+static void assert_filled(const struct fixture *fixture, struct sp_audit *audit)
 {
-	struct sp_audit *audit = must_open(fixture);
-
 	uint64_t count = fill(audit, 100000);
 	cr_assert_lt(count, 100000, "there was room for everything");
 	must_close(audit);
@@ -356,19 +354,19 @@ Test(audit_writer, spool_disk_full)
 
 	enter_mounts();
 	cr_assert_eq(mkdir(fixture.spool, 0700), 0);
-	cr_assert_eq(mount("none", fixture.spool, "tmpfs", 0, "size=4m"), 0);
-	assert_filled(&fixture);
+	cr_assert_eq(mount("none", fixture.spool, "tmpfs", 0, "size=12m"), 0);
+	assert_filled(&fixture, must_open(&fixture));
 	cr_assert_eq(umount(fixture.spool), 0);
 }
 
 Test(audit_writer, file_size_limit)
 {
 	cleanup_fixture struct fixture fixture = fixture_make();
-	const struct rlimit limit = {1u << 22, 1u << 22};
+	const struct rlimit limit = {SP_SEGMENT_SIZE - 1, SP_SEGMENT_SIZE - 1};
 
-	must_close(must_open(&fixture));
+	struct sp_audit *audit = must_open(&fixture);
 	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
-	assert_filled(&fixture);
+	assert_filled(&fixture, audit);
 }
 
 Test(audit_writer, no_room_at_all)
@@ -392,16 +390,16 @@ Test(audit_writer, database_disk_full)
 	char path[256];
 
 	enter_mounts();
-	cr_assert_eq(mount("none", fixture.directory, "tmpfs", 0, "size=400k"), 0);
+	cr_assert_eq(mount("none", fixture.directory, "tmpfs", 0, "size=8700k"), 0);
 	struct sp_audit *audit = must_open(&fixture);
 	append_job(audit, 1);
-	for (uint64_t i = 1; i <= 450; i++)
+	for (uint64_t i = 1; i <= 4000; i++)
 		append_lifecycle(audit, 1, i);
 	cr_assert_eq(sp_audit_close(audit, &e), -ENOSPC, "%s", e.text);
 	cr_assert_eq(count_spool_files(&fixture, "", path), 1);
-	cr_assert_eq(mount("none", fixture.directory, "tmpfs", MS_REMOUNT, "size=32m"), 0);
+	cr_assert_eq(mount("none", fixture.directory, "tmpfs", MS_REMOUNT, "size=64m"), 0);
 	must_close(must_open(&fixture));
-	assert_complete(&fixture, 1, 450);
+	assert_complete(&fixture, 1, 4000);
 	cr_assert_eq(umount(fixture.directory), 0);
 }
 
