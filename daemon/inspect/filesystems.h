@@ -11,8 +11,9 @@ struct sp_filesystems;
 [[nodiscard]] struct sp_filesystems *sp_filesystems_new(void); /* NULL: out of memory */
 void sp_filesystems_free(struct sp_filesystems *fs);
 
-/* May reading from a file on this device wait for something outside the kernel? Device numbers that are new are looked up in
- * the mount table of the task tid (0: our own) and remembered; one that is not there: yes, unless it is a disk. */
+/* May reading from a file on this device wait for something outside the kernel? New devices are looked up in our own mount table
+ * and remembered as long as that does not change, others in that of the task tid (0: nowhere else); one that is in neither: yes,
+ * unless it is a disk. */
 bool sp_filesystems_may_block(struct sp_filesystems *fs, dev_t device, pid_t tid);
 
 #endif

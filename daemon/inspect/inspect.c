@@ -100,7 +100,7 @@ static int give_up(struct sp_inspection *in, int err, const char *why)
 int sp_inspect(struct sp_inspection *in, bool may_block, struct sp_filesystems *fs, struct sp_kinds *kinds)
 {
 	const struct inspector i = {.in = in, .may_block = may_block, .filesystems = fs, .kinds = kinds};
-	const struct sp_lookup lookup = {.tid = in->tid, .tgid = in->tgid, .may_block = may_block};
+	const struct sp_lookup lookup = {.tid = in->tid, .tgid = in->tgid, .may_block = may_block, .filesystems = fs};
 	char head[SP_SCRIPT_HEAD];
 
 	sp_inspection_reset(in);
@@ -261,7 +261,7 @@ static int copy_words(struct sp_strings *to, const struct sp_strings *from)
 static int resolve_script(const struct inspector *i, const char *first_head)
 {
 	struct sp_inspection *in = i->in;
-	const struct sp_lookup lookup = {.tid = in->tid, .tgid = in->tgid, .may_block = i->may_block};
+	const struct sp_lookup lookup = {.tid = in->tid, .tgid = in->tgid, .may_block = i->may_block, .filesystems = i->filesystems};
 	struct sp_script script;
 	char head[SP_SCRIPT_HEAD], name[SP_PATH_MAX + 32];
 	bool elf = false;

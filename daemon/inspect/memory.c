@@ -307,8 +307,14 @@ static int read_pointers(struct sp_memory *m, uint64_t address, struct sp_string
 		err = span(m, address, false, &length);
 		if (err != 0)
 			return err;
-		if (length < sizeof(uint64_t))
-			length = sizeof(uint64_t); /* it crosses into the next page, which must be there too */
+		if (length < sizeof(uint64_t)) { /* a pointer that crosses into the next page */
+			uint64_t beyond;
+
+			err = span(m, address + length, false, &beyond);
+			if (err != 0)
+				return err;
+			length = sizeof(uint64_t);
+		}
 		length &= ~7ULL;
 		ssize_t n = read_piece(m, buffer, length, address);
 		if (n < (ssize_t)sizeof(uint64_t))

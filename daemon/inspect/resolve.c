@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@ enum { SYMLINKS_MAX = 40 /* as the kernel: MAXSYMLINKS */, PROC_ROOT_INO = 1 };
 static int open_fast(const struct sp_lookup *l, int base, const char *path, uint64_t scope, int flags);
 static bool surely_missing(const struct sp_lookup *l, int base, const char *path, uint64_t scope);
 static int walk(const struct sp_lookup *l, int base, const char *path, int flags);
+static int look_at(struct sp_file *file);
 static int describe(const struct sp_lookup *l, struct sp_file *file);
 
 static int open_link(pid_t tid, const char *what)
@@ -44,31 +46,63 @@ static int open_base(const struct sp_lookup *l, int dirfd)
 	return fd == -ENOENT ? -EBADF : fd;
 }
 
-static int open_path(const struct sp_lookup *l, int dirfd, const char *path, int flags)
+static int walk_if_allowed(const struct sp_lookup *l, int base, const char *path, int flags)
+{
+	return l->may_block ? walk(l, base, path, flags) : -EAGAIN;
+}
+
+static bool is_procfs(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+}
+
+/* May a file system be asked for more than what the kernel knows? A dead server would hold us. */
+static bool may_be_asked(const struct sp_lookup *l, dev_t device)
+{
+	return l->may_block || l->filesystems == NULL || !sp_filesystems_may_block(l->filesystems, device, l->tid);
+}
+
+/* "self" in procfs is us for openat2, and the caller for the walk. What could run is never there but behind a magic link, which
+ * openat2 does not follow; so only what cannot run has to be looked at. */
+static bool may_be_ours(const struct sp_lookup *l, const struct sp_file *file)
+{
+	bool could_run = S_ISREG(file->st.st_mode) && (file->st.st_mode & 0111) != 0;
+
+	return !could_run && may_be_asked(l, file->st.st_dev) && is_procfs(file->fd);
+}
+
+static int open_path(const struct sp_lookup *l, int dirfd, const char *path, int flags, struct sp_file *file)
 {
 	bool absolute = path[0] == '/';
 
-	if (path[0] == '\0')
-		return (flags & AT_EMPTY_PATH) != 0 ? open_base(l, dirfd) : -ENOENT;
+	if (path[0] == '\0') {
+		file->fd = (flags & AT_EMPTY_PATH) != 0 ? open_base(l, dirfd) : -ENOENT;
+		return file->fd < 0 ? file->fd : look_at(file);
+	}
 	cleanup_close int base = absolute ? open_link(l->tid, "root") : open_base(l, dirfd);
 	if (base < 0)
 		return base;
 	/* From a directory in the middle of a tree "in root" would mean something else: stay beneath it, or walk. */
 	uint64_t scope = absolute ? RESOLVE_IN_ROOT : RESOLVE_BENEATH;
-	int fd = open_fast(l, base, path, scope, flags);
-	if (fd >= 0 || fd == -EAGAIN)
-		return fd;
-	if (fd == -ENOENT && surely_missing(l, base, path, scope))
-		return fd;
-	return l->may_block ? walk(l, base, path, flags) : -EAGAIN;
+	file->fd = open_fast(l, base, path, scope, flags);
+	if (file->fd == -EAGAIN || (file->fd == -ENOENT && surely_missing(l, base, path, scope)))
+		return file->fd;
+	int err = file->fd >= 0 ? look_at(file) : 0;
+	if (err != 0 || (file->fd >= 0 && !may_be_ours(l, file)))
+		return err;
+	sp_file_close(file);
+	file->fd = walk_if_allowed(l, base, path, flags);
+	return file->fd < 0 ? file->fd : look_at(file);
 }
 
 int sp_resolve(const struct sp_lookup *l, int dirfd, const char *path, int flags, struct sp_file *file)
 {
-	file->fd = open_path(l, dirfd, path, flags);
-	if (file->fd < 0)
-		return file->fd;
-	int err = describe(l, file);
+	file->fd = -1;
+	int err = open_path(l, dirfd, path, flags, file);
+	if (err == 0)
+		err = describe(l, file);
 	if (err != 0)
 		sp_file_close(file);
 	return err;
@@ -101,13 +135,13 @@ static bool surely_missing(const struct sp_lookup *l, int base, const char *path
 {
 	char directory[SP_PATH_MAX];
 	const char *slash = strrchr(path, '/');
-	struct statfs fs;
+	struct stat st;
 
 	if (slash == NULL || slash[1] == '\0')
 		return false;
 	(void)snprintf(directory, sizeof directory, "%.*s", (int)(slash - path + 1), path);
 	cleanup_close int fd = open_fast(l, base, directory, scope, 0);
-	if (fd < 0 || fstatfs(fd, &fs) != 0 || fs.f_type == PROC_SUPER_MAGIC)
+	if (fd < 0 || sp_stat_cached(fd, "", &st) != 0 || !may_be_asked(l, st.st_dev) || is_procfs(fd))
 		return false;
 	cleanup_close int name = open_how(fd, slash + 1, O_NOFOLLOW, l->may_block ? 0 : RESOLVE_CACHED);
 	return name == -ENOENT;
@@ -119,6 +153,7 @@ struct walk {
 	const struct sp_lookup *lookup;
 	int root, at; /* O_PATH fds; at is ours to close */
 	int links; /* symlinks followed */
+	bool slash; /* behind the component that was walked last: it must be a directory */
 	char *rest; /* what is still to walk; allocated */
 };
 
@@ -141,6 +176,13 @@ static int move_to(struct walk *w, int fd)
 	return 0;
 }
 
+static bool is_directory(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 static int go_up(struct walk *w)
 {
 	if (same_directory(w->at, w->root))
@@ -153,30 +195,55 @@ static int go_up(struct walk *w)
  * the root of procfs (self, thread-self, mounts, net) are ordinary. */
 static bool is_magic(const struct walk *w, int link)
 {
-	struct statfs fs;
 	struct stat st;
 
-	return fstatfs(link, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC && fstat(w->at, &st) == 0 &&
-	       st.st_ino != PROC_ROOT_INO;
+	return is_procfs(link) && fstat(w->at, &st) == 0 && st.st_ino != PROC_ROOT_INO;
+}
+
+/* The last number of a line like "NStgid: 4711 12 1": what the task is called in the innermost of its pid namespaces. */
+static pid_t innermost(const char *line)
+{
+	const char *last = strrchr(line, '\t');
+
+	return last != NULL ? (pid_t)strtol(last, NULL, 10) : 0;
+}
+
+/* What "self" is for the caller. proc_is_ours: the procfs shows pids as we see them; otherwise it is taken to be one that the
+ * caller mounted for itself. */
+static int own_ids(const struct sp_lookup *l, bool proc_is_ours, pid_t *tgid, pid_t *tid)
+{
+	char path[64], line[512];
+
+	*tgid = l->tgid;
+	*tid = l->tid;
+	if (proc_is_ours)
+		return 0;
+	(void)snprintf(path, sizeof path, "/proc/%d/status", l->tid);
+	cleanup_file FILE *f = fopen(path, "re");
+	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+		if (strncmp(line, "NStgid:", 7) == 0)
+			*tgid = innermost(line);
+		if (strncmp(line, "NSpid:", 6) == 0)
+			*tid = innermost(line);
+	}
+	return f != NULL && *tgid > 0 && *tid > 0 ? 0 : -ENOENT;
 }
 
 /* The text of a symlink, as the caller would read it: "self" and "thread-self" are the caller. */
 static int read_link(const struct walk *w, int link, const char *name, char text[static SP_PATH_MAX])
 {
 	char own[32];
-	struct statfs fs;
+	pid_t tgid, tid;
 	ssize_t n = readlinkat(link, "", text, SP_PATH_MAX - 1);
+	bool self = strcmp(name, "self") == 0, thread = strcmp(name, "thread-self") == 0;
 
-	if (n < 0)
-		return -errno;
-	text[n] = '\0';
-	bool in_proc = fstatfs(link, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
-	(void)snprintf(own, sizeof own, "%d", getpid());
-	if (in_proc && strcmp(name, "self") == 0 && strcmp(text, own) == 0)
-		(void)snprintf(text, SP_PATH_MAX, "%d", w->lookup->tgid);
-	else if (in_proc && strcmp(name, "thread-self") == 0)
-		(void)snprintf(text, SP_PATH_MAX, "%d/task/%d", w->lookup->tgid, w->lookup->tid);
-	return n == 0 ? -ENOENT : 0;
+	text[n > 0 ? n : 0] = '\0';
+	if ((!self && !thread) || !is_procfs(link))
+		return n > 0 ? 0 : n == 0 ? -ENOENT : -errno;
+	(void)snprintf(own, sizeof own, self ? "%d" : "%d/", getpid());
+	int err = own_ids(w->lookup, strncmp(text, own, strlen(own)) == 0, &tgid, &tid);
+	(void)snprintf(text, SP_PATH_MAX, self ? "%d" : "%d/task/%d", tgid, tid);
+	return err;
 }
 
 static int follow(struct walk *w, int link, const char *name)
@@ -194,7 +261,7 @@ static int follow(struct walk *w, int link, const char *name)
 	if (err != 0)
 		return err;
 	char *rest = NULL;
-	if (asprintf(&rest, "%s/%s", text, w->rest) < 0)
+	if (asprintf(&rest, "%s%s", text, w->rest) < 0) /* what is left begins with a slash */
 		return -ENOMEM;
 	free(w->rest);
 	w->rest = rest;
@@ -225,9 +292,9 @@ static int step(struct walk *w, const char *name, bool keep_link)
 	struct stat st;
 
 	if (strcmp(name, ".") == 0)
-		return 0;
+		return is_directory(w->at) ? 0 : -ENOTDIR;
 	if (strcmp(name, "..") == 0)
-		return go_up(w);
+		return is_directory(w->at) ? go_up(w) : -ENOTDIR;
 	cleanup_close int fd = openat(w->at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) != 0)
 		return -errno;
@@ -258,15 +325,42 @@ static int walk(const struct sp_lookup *l, int base, const char *path, int flags
 
 		if (err == 0 && name[0] == '\0')
 			break;
+		w.slash = w.rest[0] == '/';
 		if (err == 0)
 			err = step(&w, name, last && !directory && (flags & AT_SYMLINK_NOFOLLOW) != 0);
 		if (err != 0)
 			return err;
 	}
+	if (w.slash && !is_directory(w.at))
+		return -ENOTDIR;
 	return sp_steal_fd(&w.at);
 }
 
 /* --- what it is --- */
+
+int sp_stat_cached(int dirfd, const char *path, struct stat *st)
+{
+	struct statx x;
+	const unsigned want = STATX_TYPE | STATX_MODE | STATX_NLINK | STATX_INO | STATX_SIZE | STATX_CTIME | STATX_UID;
+
+	if (statx(dirfd, path, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, want, &x) != 0)
+		return -errno;
+	*st = (struct stat){
+		.st_dev = makedev(x.stx_dev_major, x.stx_dev_minor),
+		.st_ino = x.stx_ino,
+		.st_mode = x.stx_mode,
+		.st_nlink = x.stx_nlink,
+		.st_uid = x.stx_uid,
+		.st_size = (off_t)x.stx_size,
+		.st_ctim = {.tv_sec = x.stx_ctime.tv_sec, .tv_nsec = x.stx_ctime.tv_nsec},
+	};
+	return 0;
+}
+
+static int look_at(struct sp_file *file)
+{
+	return sp_stat_cached(file->fd, "", &file->st);
+}
 
 static bool in_our_mount_namespace(pid_t tid)
 {
@@ -286,7 +380,8 @@ static int name_holds(const struct sp_lookup *l, const struct sp_file *file)
 
 	if (fd == -EAGAIN && !l->may_block)
 		return fd;
-	return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == file->st.st_dev && st.st_ino == file->st.st_ino;
+	return fd >= 0 && sp_stat_cached(fd, "", &st) == 0 && st.st_dev == file->st.st_dev &&
+	       st.st_ino == file->st.st_ino;
 }
 
 static int describe(const struct sp_lookup *l, struct sp_file *file)
@@ -295,8 +390,6 @@ static int describe(const struct sp_lookup *l, struct sp_file *file)
 	const size_t tail = sizeof deleted - 1;
 	char link[64];
 
-	if (fstat(file->fd, &file->st) != 0)
-		return -errno;
 	(void)snprintf(link, sizeof link, "/proc/self/fd/%d", file->fd);
 	ssize_t n = readlink(link, file->path, sizeof file->path - 1);
 	if (n < 0)

@@ -18,9 +18,14 @@ struct sp_file {
 };
 void sp_file_close(struct sp_file *file);
 
+/* stat(2) from what the kernel knows already: never asks a server, so a dead one cannot hold us. Fills what the kernel's
+ * inode has: device, inode, mode, links, user, size, ctime. path "": dirfd itself. 0 or -errno. */
+[[nodiscard]] int sp_stat_cached(int dirfd, const char *path, struct stat *st);
+
 struct sp_lookup {
 	pid_t tid, tgid; /* the task whose view counts; it must be stopped or blocked */
 	bool may_block; /* may this thread wait for a disk or a server? */
+	struct sp_filesystems *filesystems; /* tells which may not be asked, where !may_block; NULL: all may */
 };
 
 /* Resolves path as execveat(2) would with dirfd and flags (AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW).

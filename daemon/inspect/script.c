@@ -37,7 +37,7 @@ bool sp_script_parse(const char head[static SP_SCRIPT_HEAD], struct sp_script *s
 
 	if (head[0] != '#' || head[1] != '!')
 		return false;
-	const char *end = memchr(head, '\n', SP_SCRIPT_HEAD - 1);
+	const char *end = memchr(head, '\n', SP_SCRIPT_HEAD);
 	if (end == NULL) {
 		/* The line may be cut, but not within the interpreter's name. */
 		const char *name = skip_blanks(head + 2, last);

@@ -24,8 +24,9 @@ bool sp_verify(const struct sp_inspection *in, pid_t tgid, char *detail, size_t 
 	struct stat exe;
 
 	(void)snprintf(path, sizeof path, "/proc/%d/exe", tgid);
-	if (stat(path, &exe) != 0) {
-		(void)snprintf(detail, size, "the program that runs cannot be looked at: %s", strerror(errno));
+	int err = sp_stat_cached(AT_FDCWD, path, &exe);
+	if (err != 0) {
+		(void)snprintf(detail, size, "the program that runs cannot be looked at: %s", strerror(-err));
 		return false;
 	}
 	if (argv->count == 0)

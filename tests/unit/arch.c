@@ -204,8 +204,8 @@ static void read_and_say(void)
 	_exit(wait_for_signal_with_handler());
 }
 
-/* Stops a child in a read(2) that a signal has interrupted, and lets it return `code`. The status of the child, or of its stop
- * when the read began anew. */
+/* Stops a child in a read(2) that a signal has interrupted, and lets it return `code`. The status of the child, or of
+ * its stop when the read began anew. */
 static int return_from_read(pid_t child, long code)
 {
 	long number = 0;

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-/* Forks a child that calls setup (or NULL), which may fail the test by returning false, and then only waits. The child is past
- * its setup when this returns. */
+/* Forks a child that calls setup (or NULL), which may fail the test by returning false, and then only waits. The child
+ * is past its setup when this returns. */
 pid_t child_waiting(bool (*setup)(void *context), void *context);
 void child_end(const pid_t *child); /* kills and reaps; 0 is fine */
 #define cleanup_child sp_cleanup(child_end)

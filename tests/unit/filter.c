@@ -1,4 +1,5 @@
-/* The filter: what its BPF program says, by an interpreter that runs it for every system call, and what the kernel does with it. */
+/* The filter: what its BPF program says, by an interpreter that runs it for every system call, and what the kernel does
+ * with it. */
 #include "notify/filter.h"
 
 #include "child.h"

@@ -1,5 +1,5 @@
-/* What one execve would run: foretold by sp_inspect(), done by the kernel in a child, and compared by sp_verify() in the exec
- * stop; and what sp_verify() says when something else runs. */
+/* What one execve would run: foretold by sp_inspect(), done by the kernel in a child, and compared by sp_verify() in
+ * the exec stop; and what sp_verify() says when something else runs. */
 #include "inspect/inspect.h"
 
 #include "child.h"

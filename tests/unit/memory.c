@@ -1,5 +1,5 @@
-/* Reading the words of an execve out of another task, from memory laid out as no compiler would: always against what the kernel
- * itself makes of the same bytes, on a thread that may wait and on the loop, with PROCMAP_QUERY and without. */
+/* Reading the words of an execve out of another task, from memory laid out as no compiler would: always against what
+ * the kernel itself makes of the same bytes, on a thread that may wait and on the loop, with PROCMAP_QUERY and without. */
 #include "inspect/memory.h"
 
 #include "child.h"
@@ -186,7 +186,7 @@ Test(memory, strings_across_pages)
 	}
 }
 
-/* Eight bytes that begin in one page and end in the next; at the beginning of the array, in the middle, and the NULL. */
+/* Eight bytes that begin in one page and end in the next: at the beginning of the array, inside it, and the NULL. */
 Test(memory, pointers_across_pages)
 {
 	char *pages = place_private(0, 4);

@@ -140,10 +140,18 @@ static void close_found(struct sp_file *file)
 
 #define cleanup_found sp_cleanup(close_found)
 
+static void free_filesystems(struct sp_filesystems **fs)
+{
+	sp_filesystems_free(*fs);
+}
+
+#define cleanup_filesystems sp_cleanup(free_filesystems)
+
 /* The same question to both. */
 static void compare(const struct caller *c, const struct question *q, bool may_block)
 {
-	const struct sp_lookup lookup = {.tid = c->tid, .tgid = c->tgid, .may_block = may_block};
+	cleanup_filesystems struct sp_filesystems *fs = sp_filesystems_new();
+	const struct sp_lookup lookup = {.tid = c->tid, .tgid = c->tgid, .may_block = may_block, .filesystems = fs};
 	const struct finding theirs = ask(c, q);
 	cleanup_found struct sp_file file = {.fd = -1};
 	int err = sp_resolve(&lookup, q->dirfd, q->path, q->flags, &file);
@@ -877,7 +885,8 @@ Test(resolve, usual_paths_are_answered_on_the_loop)
 {
 	static const char *const paths[] = {"/bin/true", "/bin/sh", "file", "./d/inner", "./missing", "/bin/missing"};
 	cleanup_caller struct caller c = start_caller(NULL, NULL);
-	const struct sp_lookup lookup = {.tid = c.tid, .tgid = c.tgid};
+	cleanup_filesystems struct sp_filesystems *fs = sp_filesystems_new();
+	const struct sp_lookup lookup = {.tid = c.tid, .tgid = c.tgid, .filesystems = fs};
 
 	for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
 		int err = -EAGAIN;
@@ -891,103 +900,70 @@ Test(resolve, usual_paths_are_answered_on_the_loop)
 	}
 }
 
-/* --- file systems that do not answer; a test that blocks here is ended by its deadline --- */
+/* --- file systems that do not answer --- */
 
-/* Mounts FUSE in mounts of our own. The server's fd: while it is open and nobody answers, whoever asks waits. */
-static int mount_fuse(void)
-{
-	char options[128];
-
-	yard_make_mount_point();
-	if (geteuid() != 0 || unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
-		cr_skip_test("needs root");
-	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		cr_skip_test("no FUSE here");
-	(void)snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fd);
-	cr_assert_eq(mount("fuse", YARD_MOUNT, "fuse", 0, options), 0);
-	return fd;
-}
-
-static int resolve_on_the_loop(int dirfd, const char *path, int flags)
-{
-	const struct sp_lookup lookup = {.tid = getpid(), .tgid = getpid()};
-	cleanup_found struct sp_file file = {.fd = -1};
-
-	return sp_resolve(&lookup, dirfd, path, flags, &file);
-}
-
-Test(resolve, dead_server_does_not_block_the_loop, .timeout = 5)
-{
-	static const char *const paths[] = {YARD_MOUNT "/x", YARD_MOUNT "/x/y", "d/../" YARD_MOUNT "/x",
-					    "to-x",          "to-mount/x",      "/proc/self/cwd/" YARD_MOUNT "/x"};
-	cleanup_free char *absolute = NULL;
-
-	yard_link(YARD_MOUNT "/x", "to-x");
-	yard_link(YARD_MOUNT, "to-mount");
-	cr_assert_geq(asprintf(&absolute, "%s/" YARD_MOUNT "/x", yard_directory()), 0);
-	cleanup_close int server = mount_fuse();
-	for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
-		cr_assert_eq(resolve_on_the_loop(AT_FDCWD, paths[i], 0), -EAGAIN, "%s", paths[i]);
-	cr_assert_eq(resolve_on_the_loop(AT_FDCWD, absolute, 0), -EAGAIN);
-	cr_assert_geq(server, 0);
-}
-
-/* Its root is always at hand, what stat(2) says of it is not. */
-Test(resolve, root_of_a_dead_server_does_not_block_the_loop, .timeout = 5)
-{
-	cleanup_close int server = mount_fuse(), root = open(YARD_MOUNT, O_PATH | O_CLOEXEC);
-
-	for (int flags = 0; flags <= AT_SYMLINK_NOFOLLOW; flags += AT_SYMLINK_NOFOLLOW) {
-		int err = resolve_on_the_loop(AT_FDCWD, YARD_MOUNT, flags);
-		cr_assert(err == 0 || err == -EAGAIN, "%s", strerror(-err));
-		err = resolve_on_the_loop(root, "", AT_EMPTY_PATH | flags);
-		cr_assert(err == 0 || err == -EAGAIN, "%s", strerror(-err));
-	}
-	cr_assert_geq(server, 0);
-}
-
-static void reply(int server, uint64_t request, const void *body, size_t size)
+static void reply(int fd, uint64_t request, const void *body, size_t size)
 {
 	const struct fuse_out_header head = {.len = (uint32_t)(sizeof head + size), .unique = request};
 	const struct iovec parts[] = {{(void *)&head, sizeof head}, {(void *)body, size}};
 
-	if (writev(server, parts, 2) < 0)
+	if (writev(fd, parts, 2) < 0)
 		_exit(1);
 }
 
 /* Says which names there are, to be remembered for an hour, and nothing else ever. */
-static void answer_names(int server, const struct fuse_in_header *request, const char *name)
+static void answer(int fd, const struct fuse_in_header *request, const char *name)
 {
 	struct fuse_entry_out entry = {.entry_valid = 3600};
 	const struct fuse_init_out init = {.major = FUSE_KERNEL_VERSION, .minor = 31, .max_write = 4096};
 
 	if (request->opcode == FUSE_INIT)
-		reply(server, request->unique, &init, sizeof init);
+		reply(fd, request->unique, &init, sizeof init);
 	if (request->opcode != FUSE_LOOKUP)
 		return;
 	if (strcmp(name, "there") == 0) {
 		entry.nodeid = 2;
 		entry.attr = (struct fuse_attr){.ino = 2, .mode = S_IFREG | 0755, .nlink = 1};
 	}
-	reply(server, request->unique, &entry, sizeof entry);
+	reply(fd, request->unique, &entry, sizeof entry);
 }
 
-static pid_t start_server(int fd)
+/* Only this process has the fd. Whoever waits for an answer gets an error when it ends, which a test that blocks needs:
+ * not even SIGKILL ends waiting for a request that was received. */
+[[gnu::noreturn]] static void serve_files(int fd, bool knows_names)
 {
-	pid_t child = fork();
-
-	cr_assert_geq(child, 0);
-	if (child != 0)
-		return child;
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	static union {
 		struct fuse_in_header head;
 		char bytes[1 << 16];
 	} request;
-	while (read(fd, &request, sizeof request) > 0)
-		answer_names(fd, &request.head, request.bytes + sizeof request.head);
-	_exit(0);
+
+	(void)alarm(3);
+	while (knows_names && read(fd, &request, sizeof request) > 0)
+		answer(fd, &request.head, request.bytes + sizeof request.head);
+	for (;;)
+		(void)pause();
+}
+
+/* Mounts FUSE, in mounts of our own. The server. */
+static pid_t start_server(bool knows_names)
+{
+	char options[128];
+
+	yard_make_mount_point();
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+		cr_skip_test("needs root");
+	cleanup_close int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		cr_skip_test("no FUSE here");
+	(void)snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fd);
+	cr_assert_eq(mount("fuse", YARD_MOUNT, "fuse", 0, options), 0);
+	pid_t server = fork();
+	cr_assert_geq(server, 0);
+	if (server == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		serve_files(fd, knows_names);
+	}
+	return server;
 }
 
 static void end_server(const pid_t *server)
@@ -996,22 +972,71 @@ static void end_server(const pid_t *server)
 	(void)waitpid(*server, NULL, 0);
 }
 
-/* The name is remembered, the file's attributes are not: whoever asks for them waits. */
-Test(resolve, known_names_of_a_dead_server_do_not_block_the_loop, .timeout = 5)
+#define cleanup_server sp_cleanup(end_server)
+
+static int resolve_on_the_loop(int dirfd, const char *path, int flags)
 {
-	cleanup_close int fd = mount_fuse();
-	sp_cleanup(end_server) pid_t server = start_server(fd);
+	cleanup_filesystems struct sp_filesystems *fs = sp_filesystems_new();
+	const struct sp_lookup lookup = {.tid = getpid(), .tgid = getpid(), .filesystems = fs};
+	cleanup_found struct sp_file file = {.fd = -1};
+
+	return sp_resolve(&lookup, dirfd, path, flags, &file);
+}
+
+Test(resolve, dead_server_does_not_block_the_loop)
+{
+	static const char *const paths[] = {YARD_MOUNT "/x", YARD_MOUNT "/x/y", "d/../" YARD_MOUNT "/x",
+					    "to-x",          "to-mount/x",      "/proc/self/cwd/" YARD_MOUNT "/x"};
+	cleanup_free char *absolute = NULL;
+
+	yard_link(YARD_MOUNT "/x", "to-x");
+	yard_link(YARD_MOUNT, "to-mount");
+	cr_assert_geq(asprintf(&absolute, "%s/" YARD_MOUNT "/x", yard_directory()), 0);
+	cleanup_server pid_t server = start_server(false);
+	cr_assert_gt(server, 0);
+	for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+		cr_assert_eq(resolve_on_the_loop(AT_FDCWD, paths[i], 0), -EAGAIN, "%s", paths[i]);
+	cr_assert_eq(resolve_on_the_loop(AT_FDCWD, absolute, 0), -EAGAIN);
+}
+
+/* Its root is always at hand, what stat(2) says of it is not. */
+Test(resolve, root_of_a_dead_server_does_not_block_the_loop)
+{
+	cleanup_server pid_t server = start_server(false);
+	cleanup_close int root = open(YARD_MOUNT, O_PATH | O_CLOEXEC);
+
+	for (int flags = 0; flags <= AT_SYMLINK_NOFOLLOW; flags += AT_SYMLINK_NOFOLLOW) {
+		int err = resolve_on_the_loop(AT_FDCWD, YARD_MOUNT, flags);
+		cr_assert(err == 0 || err == -EAGAIN, "%s", strerror(-err));
+		err = resolve_on_the_loop(root, "", AT_EMPTY_PATH | flags);
+		cr_assert(err == 0 || err == -EAGAIN, "%s", strerror(-err));
+	}
+	cr_assert_eq(waitpid(server, NULL, WNOHANG), 0, "waited until the server was gone");
+}
+
+/* The name is remembered, the file's attributes are not: whoever asks for them waits. */
+Test(resolve, known_name_of_a_dead_server_does_not_block_the_loop)
+{
+	cleanup_server pid_t server = start_server(true);
 	cleanup_close int there = open(YARD_MOUNT "/there", O_PATH | O_CLOEXEC);
 
 	cr_assert_geq(there, 0, "%s", strerror(errno));
-	cr_assert_lt(open(YARD_MOUNT "/missing", O_PATH | O_CLOEXEC), 0);
 	int err = resolve_on_the_loop(AT_FDCWD, YARD_MOUNT "/there", 0);
-	cr_assert(err == 0 || err == -EAGAIN, "%s", strerror(-err));
+	cr_assert(err == 0 || err == -EAGAIN, "by name: %s", strerror(-err));
 	err = resolve_on_the_loop(there, "", AT_EMPTY_PATH);
-	cr_assert(err == 0 || err == -EAGAIN, "%s", strerror(-err));
-	err = resolve_on_the_loop(AT_FDCWD, YARD_MOUNT "/missing", 0);
+	cr_assert(err == 0 || err == -EAGAIN, "by fd: %s", strerror(-err));
+	cr_assert_eq(waitpid(server, NULL, WNOHANG), 0, "waited until the server was gone");
+}
+
+/* That there is no such name is remembered too; what kind of file system that is, must not be asked. */
+Test(resolve, missing_name_of_a_dead_server_does_not_block_the_loop)
+{
+	cleanup_server pid_t server = start_server(true);
+
+	cr_assert_lt(open(YARD_MOUNT "/missing", O_PATH | O_CLOEXEC), 0);
+	int err = resolve_on_the_loop(AT_FDCWD, YARD_MOUNT "/missing", 0);
 	cr_assert(err == -ENOENT || err == -EAGAIN, "%s", strerror(-err));
-	cr_assert_gt(server, 0);
+	cr_assert_eq(waitpid(server, NULL, WNOHANG), 0, "waited until the server was gone");
 }
 
 /* --- who is gone --- */
