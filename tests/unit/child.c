@@ -1,6 +1,8 @@
 /* See child.h. */
 #include "child.h"
 
+#include "yard.h"
+
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -96,7 +98,7 @@ struct native native_exec(const struct native_call *call)
 	if (WIFEXITED(status)) {
 		n.err = WEXITSTATUS(status);
 		if (n.err == UNTRACEABLE)
-			cr_skip_test("nothing may be traced here");
+			yard_skip("nothing may be traced here");
 		return n;
 	}
 	cr_assert(WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP, "not an exec stop: %#x", (unsigned)status);

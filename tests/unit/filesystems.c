@@ -40,7 +40,7 @@ static void own_mounts(void)
 {
 	yard_make_mount_point();
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) != 0)
-		cr_skip_test("needs root");
+		yard_skip("needs root");
 	cr_assert_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
 }
 
@@ -103,20 +103,24 @@ Test(filesystems, many)
 		cr_assert(sp_filesystems_may_block(fs, makedev(0, 900000 + i), 0));
 }
 
+static bool mount_tmpfs_for_itself(void *context)
+{
+	return unshare(CLONE_NEWNS) == 0 && mount_tmpfs(context);
+}
+
 Test(filesystems, in_the_callers_own_mounts)
 {
-	cleanup_filesystems struct sp_filesystems *ours = must_new(), *theirs = must_new();
+	cleanup_filesystems struct sp_filesystems *fs = must_new();
 	char inside[96];
 
 	own_mounts();
-	cleanup_child pid_t before = child_waiting(NULL, NULL);
-	cr_assert_eq(unshare(CLONE_NEWNS), 0);
-	cleanup_child pid_t after = child_waiting(mount_tmpfs, NULL); /* in our mounts */
-	dev_t device = device_of(YARD_MOUNT);
-	(void)snprintf(inside, sizeof inside, "/proc/%d/root%s/" YARD_MOUNT, before, yard_directory());
-	cr_assert_neq(device_of(inside), device, "the other one does not have it");
-	cr_assert(sp_filesystems_may_block(ours, device, before));
-	cr_assert_not(sp_filesystems_may_block(theirs, device, after));
+	cleanup_child pid_t caller = child_waiting(mount_tmpfs_for_itself, NULL);
+	(void)snprintf(inside, sizeof inside, "/proc/%d/root%s/" YARD_MOUNT, caller, yard_directory());
+	dev_t device = device_of(inside);
+	cr_assert_neq(device_of(YARD_MOUNT), device, "we do not have it");
+	cr_assert(sp_filesystems_may_block(fs, device, 0));
+	cr_assert(sp_filesystems_may_block(fs, device, getpid()));
+	cr_assert_not(sp_filesystems_may_block(fs, device, caller));
 }
 
 Test(filesystems, fuse_may_block)
@@ -126,7 +130,7 @@ Test(filesystems, fuse_may_block)
 	own_mounts();
 	cleanup_close int server = mount_fuse();
 	if (server < 0)
-		cr_skip_test("no FUSE here");
+		yard_skip("no FUSE here");
 	cr_assert(sp_filesystems_may_block(fs, device_of(YARD_MOUNT), 0));
 }
 
@@ -142,10 +146,10 @@ Test(filesystems, mounted_tmpfs_does_not_block)
 /* Numbers of file systems without a device are given again: what a job unmounts and mounts must not make us wait. */
 Test(filesystems, number_of_another_file_system_later)
 {
-	cleanup_filesystems struct sp_filesystems *fs = must_new();
 	bool same = false;
 
 	own_mounts();
+	cleanup_filesystems struct sp_filesystems *fs = must_new(); /* follows the mounts it was made in */
 	cleanup_child pid_t job = child_waiting(NULL, NULL);
 	for (int attempt = 0; attempt < 20 && !same; attempt++) {
 		cr_assert(mount_tmpfs(NULL));
@@ -154,11 +158,11 @@ Test(filesystems, number_of_another_file_system_later)
 		cr_assert_eq(umount2(YARD_MOUNT, 0), 0);
 		cleanup_close int server = mount_fuse();
 		if (server < 0)
-			cr_skip_test("no FUSE here");
+			yard_skip("no FUSE here");
 		same = device_of(YARD_MOUNT) == device;
 		cr_assert(sp_filesystems_may_block(fs, device_of(YARD_MOUNT), job), "attempt %d", attempt);
 		cr_assert_eq(umount2(YARD_MOUNT, MNT_DETACH), 0);
 	}
 	if (!same)
-		cr_skip_test("the number was not given again");
+		yard_skip("the number was not given again");
 }

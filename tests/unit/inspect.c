@@ -395,7 +395,7 @@ Test(inspect, caller_of_another_user)
 	const struct native_call call = by_path("/bin/true");
 
 	if (geteuid() != 0)
-		cr_skip_test("needs root");
+		yard_skip("needs root");
 	cleanup_child pid_t ours = child_waiting(NULL, NULL);
 	cr_assert_eq(setegid(65534), 0);
 	cr_assert_eq(seteuid(65534), 0);

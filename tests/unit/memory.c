@@ -1,5 +1,6 @@
 /* Reading the words of an execve out of another task, from memory laid out as no compiler would: always against what
- * the kernel itself makes of the same bytes, on a thread that may wait and on the loop, with PROCMAP_QUERY and without. */
+ * the kernel itself makes of the same bytes, on a thread that may wait and on the loop, with PROCMAP_QUERY and
+ * without. */
 #include "inspect/memory.h"
 
 #include "child.h"
@@ -498,7 +499,7 @@ Test(memory, crossing_into_shared_memory)
 static int open_unknown_file(void)
 {
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) != 0)
-		cr_skip_test("needs root");
+		yard_skip("needs root");
 	cr_assert_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
 	yard_make_mount_point();
 	cr_assert_eq(mount("none", YARD_MOUNT, "tmpfs", 0, NULL), 0);

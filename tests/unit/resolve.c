@@ -109,7 +109,7 @@ static struct caller start_caller(setup *prepare, void *context)
 	c.end = ends[0];
 	if (read(c.end, ids, sizeof ids) != sizeof ids) {
 		(void)waitpid(c.child, NULL, 0);
-		cr_skip_test("this caller needs rights that are missing here");
+		yard_skip("this caller needs rights that are missing here");
 	}
 	c.tid = ids[0];
 	c.tgid = ids[1];
@@ -860,7 +860,7 @@ static pid_t only_child_of(pid_t parent)
 	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", parent, parent);
 	cleanup_file FILE *f = fopen(path, "re");
 	if (f == NULL || fscanf(f, "%d", &child) != 1)
-		cr_skip_test("this kernel does not tell children");
+		yard_skip("this kernel does not tell children");
 	return child;
 }
 
@@ -951,10 +951,10 @@ static pid_t start_server(bool knows_names)
 
 	yard_make_mount_point();
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
-		cr_skip_test("needs root");
+		yard_skip("needs root");
 	cleanup_close int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
-		cr_skip_test("no FUSE here");
+		yard_skip("no FUSE here");
 	(void)snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fd);
 	cr_assert_eq(mount("fuse", YARD_MOUNT, "fuse", 0, options), 0);
 	pid_t server = fork();

@@ -3,7 +3,6 @@
 
 #include "util/cleanup.h"
 
-#include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
@@ -52,6 +51,7 @@ void yard_close(void)
 		;
 	if (chdir("/") == 0)
 		for_each_entry(directory, remove_entry);
+	directory[0] = '\0';
 }
 
 const char *yard_directory(void)
