@@ -101,12 +101,10 @@ int sp_cmd_run(int argc, char **argv)
 	(void)pthread_sigmask(SIG_SETMASK, &all, &r.original_mask);
 	if (sp_audit_open(r.options.audit, &audit, &e) != 0)
 		return fail(&e);
-	err = sp_audit_ready(audit, &e);
-	if (err == 0)
-		err = supervise(&r, policy, audit, file, &e);
+	err = supervise(&r, policy, audit, file, &e);
 	if (err != 0)
 		r.status = fail(&e);
-	if (sp_audit_close(audit, &e) != 0)
+	if (sp_audit_close(audit, &e) != 0 && err == 0)
 		(void)fail(&e);
 	return r.status;
 }
@@ -374,8 +372,8 @@ static void mind_children(struct run *r)
 
 extern char **environ;
 
-static int start(struct run *r, struct sp_engine *engine, const struct sp_policy *policy, const char *file,
-		 struct sp_error *e)
+static int start(struct run *r, struct sp_engine *engine, const struct sp_policy *policy, struct sp_audit *audit,
+		 const char *file, struct sp_error *e)
 {
 	cleanup_free char *cwd = getcwd(NULL, 0);
 	const struct sp_job_plan plan = {
@@ -397,12 +395,17 @@ static int start(struct run *r, struct sp_engine *engine, const struct sp_policy
 	if (r->job == NULL) {
 		uv_close((uv_handle_t *)&r->signals, NULL);
 		uv_close((uv_handle_t *)&r->stop_self, NULL);
+		(void)sp_audit_ready(audit, e); /* if it is the database that failed, it knows better why */
 		return -e->err;
 	}
 	/* The same user's programs could otherwise write into us through /proc/PID/mem, or fetch the listener with
 	 * pidfd_getfd(2). Not earlier: what we forked must stay traceable. It has not run its program yet. */
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	return 0;
+	/* The database was opened meanwhile. Without it nothing runs: the child still waits for the loop's word. */
+	err = sp_audit_ready(audit, e);
+	if (err != 0)
+		sp_job_kill(r->job);
+	return err;
 }
 
 static int supervise(struct run *r, const struct sp_policy *policy, struct sp_audit *audit, const char *file,
@@ -416,8 +419,8 @@ static int supervise(struct run *r, const struct sp_policy *policy, struct sp_au
 	struct sp_engine *engine = sp_engine_new(&r->loop, audit, e);
 	if (engine == NULL)
 		return -e->err;
-	err = start(r, engine, policy, file, e);
-	if (err == 0)
+	err = start(r, engine, policy, audit, file, e);
+	if (r->job != NULL)
 		(void)uv_run(&r->loop, UV_RUN_DEFAULT);
 	sp_engine_close(engine);
 	while (uv_run(&r->loop, UV_RUN_NOWAIT) != 0)

@@ -55,7 +55,7 @@ void append_job(struct sp_audit *audit, uint64_t job)
 		.policy_file = "(built-in)",
 		.policy_digest = UINT64_C(0xfedcba9876543210),
 		.tracking = "attached",
-		.cwd = "/work",
+		.cwd = "/src",
 		.argv = {"make\0-j2", 9},
 	};
 

@@ -34,7 +34,7 @@ Test(audit_writer, stores_everything)
 				"SELECT count(*) FROM jobs WHERE key = 1 AND started = 1000000000 AND ended = 7"
 				" AND status = 512 AND policy = 'record' AND policy_file = '(built-in)'"
 				" AND policy_digest = -81985529216486896 AND tracking = 'attached'"
-				" AND cwd = '/work' AND argv = x'6d616b65002d6a3200'"),
+				" AND cwd = '/src' AND argv = x'6d616b65002d6a3200'"),
 		     1);
 	cr_assert_eq(count_spool_files(&fixture, "", path), 0, "%s is left", path);
 }

@@ -41,7 +41,8 @@ static void own_mounts(void)
 	yard_make_mount_point();
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) != 0)
 		yard_skip("needs root");
-	cr_assert_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+		yard_skip("needs a root that is a mount, not a chroot");
 }
 
 TestSuite(filesystems, .init = yard_open, .fini = yard_close);
