@@ -390,8 +390,31 @@ struct ruling {
 	int err; /* what we answer; 0: the kernel goes on */
 	bool failed; /* err is the kernel's answer, given by us because we know it */
 	const char *rule, *reason;
-	uint32_t matched;
+	uint32_t matched; /* rules, the winner included */
+	const char *const *others; /* ids of some of the rest */
+	size_t other_count;
 };
+
+/* Ids of rules as the record wants them. What does not fit is left out: the number of all is recorded too. */
+struct id_list {
+	char text[1024];
+	size_t size;
+};
+
+static struct id_list join_ids(const char *const *ids, size_t count)
+{
+	struct id_list list = {.size = 0};
+
+	for (size_t i = 0; i < count; i++) {
+		size_t length = strlen(ids[i]) + 1;
+
+		if (list.size + length > sizeof list.text)
+			break;
+		memcpy(list.text + list.size, ids[i], length);
+		list.size += length;
+	}
+	return list;
+}
 
 static struct ruling refuse_by(const char *rule, int err, const char *reason)
 {
@@ -429,7 +452,8 @@ static struct sp_decision decide_file(const struct sp_job *job, const struct sp_
 	return decision;
 }
 
-static struct ruling rule_by_policy(const struct sp_job *job, const struct sp_inspection *in)
+static struct ruling rule_by_policy(const struct sp_job *job, const struct sp_inspection *in,
+				    struct sp_decision *winner)
 {
 	if (in->unreadable)
 		return refuse_by("unreadable", EACCES, "the file may not be read, so what runs could not be verified");
@@ -441,11 +465,15 @@ static struct ruling rule_by_policy(const struct sp_job *job, const struct sp_in
 		if (second.action > decision.action)
 			decision = second;
 	}
+	*winner = decision;
+	const size_t rest = decision.matched > 0 ? decision.matched - 1 : 0;
 	struct ruling ruling = {
 		.action = decision.action,
 		.rule = decision.rule,
 		.reason = decision.reason,
 		.matched = (uint32_t)decision.matched,
+		.others = winner->others,
+		.other_count = rest < SP_OTHERS ? rest : SP_OTHERS,
 	};
 	switch (decision.action) {
 	case SP_ALLOW:
@@ -468,6 +496,7 @@ static struct ruling rule_by_policy(const struct sp_job *job, const struct sp_in
 static bool record_exec(struct sp_job *job, const struct sp_task *caller, const struct sp_inspection *in,
 			const struct ruling *ruling, uint64_t exec)
 {
+	const struct id_list others = join_ids(ruling->others, ruling->other_count);
 	const struct sp_audit_exec record = {
 		.job = job->id,
 		.process = caller->process->key,
@@ -483,6 +512,7 @@ static bool record_exec(struct sp_job *job, const struct sp_task *caller, const 
 		.resolved = {.data = in->file.path, .size = strlen(in->file.path)},
 		.argv = {.data = in->argv.data, .size = in->argv.size},
 		.argc = (uint32_t)in->argv.count,
+		.others = {.data = others.text, .size = others.size},
 	};
 
 	return job->tools.audit == NULL || recorded(job, sp_audit_exec(job->tools.audit, &record));
@@ -515,7 +545,8 @@ static void remember_refusal(struct sp_job *job, const struct sp_task *caller, c
 static struct sp_judgement judge(struct sp_task *caller, const struct sp_inspection *in, int err, void *context)
 {
 	struct sp_job *job = context;
-	const struct ruling ruling = err != 0 ? rule_failure(in, err) : rule_by_policy(job, in);
+	struct sp_decision decision;
+	const struct ruling ruling = err != 0 ? rule_failure(in, err) : rule_by_policy(job, in, &decision);
 	const uint64_t exec = ++job->last_exec;
 
 	job->counts.execs++;

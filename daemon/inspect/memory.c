@@ -13,7 +13,7 @@
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 
-enum { PAGE = 4096, BATCH = 256, BATCH_BYTES = 256 << 10 };
+enum { PAGE = 4096, BATCH = 256, BATCH_BYTES = 256 << 10, LOOP_STRINGS_MAX = 4096 };
 
 static int find_range(struct sp_memory *m, uint64_t address, const struct sp_memory_range **out);
 static int read_path_and_pointers(struct sp_memory *m, uint64_t path_address, uint64_t argv_address, char *path,
@@ -415,6 +415,10 @@ static int read_batch(struct sp_memory *m, struct sp_strings *out, size_t first,
 static int read_strings(struct sp_memory *m, struct sp_strings *out)
 {
 	size_t done = 0;
+
+	/* Pointers can be laid out so that each costs a call. That is the caller's time to lose, not the loop's. */
+	if (out->count > LOOP_STRINGS_MAX && !m->may_block)
+		return -EAGAIN;
 
 	while (done < out->count) {
 		int err = read_batch(m, out, done, out->count, &done);

@@ -77,6 +77,7 @@ struct question {
 	const void *argv, *envp;
 	int err; /* what the kernel gives, positive */
 	bool shared;
+	bool too_many_for_the_loop;
 };
 
 static const char program[] = "/bin/true";
@@ -138,9 +139,10 @@ static void check_question(unsigned line, const struct question *q)
 	for (unsigned way = 0; way < WAYS; way++) {
 		cleanup_answer struct answer a = ask(child, q, way);
 
-		cr_assert_eq(a.err, -q->err, "line %u, way %u: %s instead of %s", line, way, strerror(-a.err),
-			     strerror(q->err));
-		if (q->err != 0)
+		int expected = q->too_many_for_the_loop && (way & MAY_BLOCK) == 0 ? EAGAIN : q->err;
+		cr_assert_eq(a.err, -expected, "line %u, way %u: %s instead of %s", line, way, strerror(-a.err),
+			     strerror(expected));
+		if (expected != 0)
 			continue;
 		cr_assert_eq(a.shared, q->shared, "line %u, way %u: %sshared", line, way, a.shared ? "" : "not ");
 		cr_assert_str_eq(a.path, path_of(q), "line %u", line);
@@ -440,7 +442,7 @@ Test(memory, a_hundred_thousand_arguments)
 		at += (size_t)sprintf(text + at, "%zu", i) + 1;
 	}
 	cr_assert_leq(at, 512u * PAGE);
-	check(&(struct question){.argv = put_pointers(array, pointers, COUNT)});
+	check(&(struct question){.argv = put_pointers(array, pointers, COUNT), .too_many_for_the_loop = true});
 	free(pointers);
 }
 
