@@ -114,7 +114,8 @@ bool sp_filesystems_may_block(struct sp_filesystems *fs, dev_t device, pid_t tid
 		if (fs->known[i].device == device)
 			return fs->known[i].may_block;
 	enum finding found = look_up(device, getpid());
-	if (found == NOT_THERE && major(device) == 0) /* in the caller's own mounts, which we are not told of: not kept */
+	if (found == NOT_THERE &&
+	    major(device) == 0) /* in the caller's own mounts, which we are not told of: not kept */
 		return tid == 0 || look_up(device, tid) != LOCAL;
 	/* Below a chroot the table does not show everything. A disk is local, unless the table says that it is not. */
 	remember(fs, device, found == MAY_BLOCK);

@@ -261,7 +261,8 @@ static int copy_words(struct sp_strings *to, const struct sp_strings *from)
 static int resolve_script(const struct inspector *i, const char *first_head)
 {
 	struct sp_inspection *in = i->in;
-	const struct sp_lookup lookup = {.tid = in->tid, .tgid = in->tgid, .may_block = i->may_block, .filesystems = i->filesystems};
+	const struct sp_lookup lookup = {
+		.tid = in->tid, .tgid = in->tgid, .may_block = i->may_block, .filesystems = i->filesystems};
 	struct sp_script script;
 	char head[SP_SCRIPT_HEAD], name[SP_PATH_MAX + 32];
 	bool elf = false;
