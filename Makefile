@@ -53,6 +53,9 @@ UNIT := $(call objects,$(wildcard tests/unit/*.c))
 INTEGRATION := $(call objects,$(wildcard tests/integration/*.c))
 PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/programs/*.c tests/bench/*.c))
 
+# What is not ours to free, where leaks are looked for.
+LEAKS := $(if $(findstring address,$(SANITIZE)),LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0 )
+
 # Criterion's arena does not fit into the address space that ThreadSanitizer leaves (Criterion 2.4, gcc 12, clang 14):
 # of that variant the programs are checked, by the integration tests, whose runner is built without.
 THREADED := $(filter thread,$(subst $(comma), ,$(SANITIZE)))
@@ -126,10 +129,10 @@ run: ## build, then supervise this project's own build, with one violation plant
 test: ## all tests: unit, and integration on real processes
 	@scripts/packages $(BUILD_PACKAGES) $(TEST_PACKAGES)
 	@$(again) all $(TESTS) $(PROGRAMS)
-	@status=0; for suite in $(TESTS); do echo "$$suite"; SP_BUILD=$(BUILD) $$suite --jobs=2 || status=1; done; exit $$status
+	@status=0; for suite in $(TESTS); do echo "$$suite"; $(LEAKS)SP_BUILD=$(BUILD) $$suite --jobs=2 || status=1; done; exit $$status
 
 check: $(BUILD)/tests/unit ## the fast part: unit tests and formatting
-	SP_BUILD=$(BUILD) $(BUILD)/tests/unit --jobs=2
+	$(LEAKS)SP_BUILD=$(BUILD) $(BUILD)/tests/unit --jobs=2
 	@$(MAKE) --no-print-directory format
 
 format:
