@@ -72,15 +72,15 @@ struct reading {
 /* --- the table --- */
 
 typedef void step(struct sp_gate *gate);
-static step on_frozen, on_read, on_freeze_too_late, on_read_too_late, on_exec_too_late;
+static step on_frozen, on_read, on_too_late, on_exec_too_late;
 static step on_exec_stop, on_stop, on_gone, on_lost, illegal;
 
 /* clang-format off */
 static step *const steps[STATES][EVENTS] = {
 	/*             FROZEN     READ     TOO_LATE            EXEC_STOP     STOP     GONE     AGAIN */
 	[FREE]      = {illegal,   illegal, illegal,            illegal,      illegal, illegal, illegal},
-	[FREEZING]  = {on_frozen, illegal, on_freeze_too_late, illegal,      on_lost, on_gone, on_lost},
-	[READING]   = {illegal,   on_read, on_read_too_late,   illegal,      on_lost, on_gone, on_lost},
+	[FREEZING]  = {on_frozen, illegal, on_too_late,        illegal,      on_lost, on_gone, on_lost},
+	[READING]   = {illegal,   on_read, on_too_late,        illegal,      on_lost, on_gone, on_lost},
 	[CONTINUED] = {illegal,   illegal, on_exec_too_late,   on_exec_stop, on_stop, on_gone, on_lost},
 };
 /* clang-format on */
@@ -118,7 +118,6 @@ static void leave(struct guard *guard)
 #define guard_gate(gate) [[maybe_unused]] sp_cleanup(leave) struct guard guard = enter(gate)
 
 static void begin(struct sp_gate *gate);
-static void inspect(struct sp_gate *gate);
 static void judge(struct sp_gate *gate, int err);
 static void thaw(struct sp_gate *gate);
 static void recount(struct sp_gatekeeper *keeper, const struct sp_task *task);
@@ -470,11 +469,6 @@ static void thaw(struct sp_gate *gate)
 
 /* --- the steps --- */
 
-static void on_frozen(struct sp_gate *gate)
-{
-	inspect(gate);
-}
-
 static void run_reading(void *arg)
 {
 	struct reading *r = arg;
@@ -530,7 +524,7 @@ static void read_elsewhere(struct sp_gate *gate, struct guard *guard)
 	keep(guard, READING);
 }
 
-static void inspect(struct sp_gate *gate)
+static void on_frozen(struct sp_gate *gate)
 {
 	guard_gate(gate);
 	struct sp_gatekeeper *k = gate->keeper;
@@ -627,14 +621,8 @@ static void refuse_unseen(struct sp_gate *gate, int err)
 	refuse(gate, j.verdict != SP_GO_ON ? j.err : EAGAIN);
 }
 
-static void on_freeze_too_late(struct sp_gate *gate)
-{
-	guard_gate(gate);
-
-	refuse_unseen(gate, -ETIMEDOUT);
-}
-
-static void on_read_too_late(struct sp_gate *gate)
+/* The others did not stop in time, or what the caller gave could not be read in time. */
+static void on_too_late(struct sp_gate *gate)
 {
 	guard_gate(gate);
 

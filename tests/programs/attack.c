@@ -253,7 +253,8 @@ static int open_file(struct attack_state *state)
 	return state->file < 0 || ftruncate(state->file, sizeof(struct stage)) < 0 ? -errno : 0;
 }
 
-static int prepare_shared_file(struct attack_state *state)
+/* The stage in a file that the victim maps shared, and a peer that changes it. */
+static int prepare_file(struct attack_state *state, void (*peer)(struct attack_state *state))
 {
 	int err = open_file(state);
 
@@ -262,7 +263,12 @@ static int prepare_shared_file(struct attack_state *state)
 	if (err < 0)
 		return err;
 	fill_stage(state);
-	return with_peer(state, peer_flips_word);
+	return with_peer(state, peer);
+}
+
+static int prepare_shared_file(struct attack_state *state)
+{
+	return prepare_file(state, peer_flips_word);
 }
 
 /* Through the file, by system calls: no mapping of this process holds what it changes. */
@@ -280,14 +286,7 @@ static void peer_writes_file(struct attack_state *state)
 
 static int prepare_written_file(struct attack_state *state)
 {
-	int err = open_file(state);
-
-	if (err == 0)
-		err = map_stage(state, MAP_SHARED, state->file);
-	if (err < 0)
-		return err;
-	fill_stage(state);
-	return with_peer(state, peer_writes_file);
+	return prepare_file(state, peer_writes_file);
 }
 
 /* As above, and the victim maps the file MAP_PRIVATE: a page of it that was never written to still shows the file. */
