@@ -36,6 +36,12 @@ struct sp_job_events {
 	void (*done)(struct sp_job *job, void *context);
 };
 
+/* For the tests of the two protections, each of which shall be shown without the other. No option and no policy sets these. */
+enum sp_weakness {
+	SP_WITHOUT_FREEZE = 1, /* nobody is stopped while an exec is decided */
+	SP_WITHOUT_VERIFY = 2, /* nobody looks at what runs in the end */
+};
+
 struct sp_job_plan {
 	const char *file; /* the program; with a slash */
 	char *const *argv, *const *envp;
@@ -43,6 +49,8 @@ struct sp_job_plan {
 	const sigset_t *signal_mask; /* what the program shall have */
 	bool ignore_sigchld;
 	const struct sp_policy *policy; /* must outlive the job */
+	enum sp_tracking tracking;
+	unsigned weaknesses; /* 0, or enum sp_weakness, for tests */
 	const struct sp_job_events *events;
 	void *context;
 };

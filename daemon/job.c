@@ -89,7 +89,7 @@ static int record_job(struct sp_job *job, const struct sp_job_plan *plan)
 		.policy = sp_policy_name(plan->policy),
 		.policy_file = sp_policy_file(plan->policy),
 		.policy_digest = sp_policy_digest(plan->policy),
-		.tracking = "attached",
+		.tracking = plan->tracking == SP_TRACKING_ONESHOT ? "oneshot" : "attached",
 		.cwd = plan->cwd != NULL ? plan->cwd : "",
 		.argv = {.data = argv, .size = size},
 	};
@@ -163,6 +163,8 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 	sp_list_init(&job->processes);
 	const struct sp_gate_settings settings = {
 		.want_env = sp_policy_wants_env(plan->policy),
+		.without_freeze = (plan->weaknesses & SP_WITHOUT_FREEZE) != 0,
+		.without_verify = (plan->weaknesses & SP_WITHOUT_VERIFY) != 0,
 		.freeze_deadline = FREEZE_DEADLINE,
 		.read_deadline = READ_DEADLINE,
 		.exec_deadline = EXEC_DEADLINE,

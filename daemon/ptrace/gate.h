@@ -51,6 +51,7 @@ struct sp_gatekeeper;
 
 struct sp_gate_settings {
 	bool want_env;
+	bool without_freeze, without_verify; /* for tests: enum sp_weakness */
 	unsigned freeze_deadline, read_deadline, exec_deadline; /* milliseconds */
 };
 
@@ -95,5 +96,6 @@ struct sp_gate_stats {
 };
 struct sp_gate_stats sp_gatekeeper_stats(const struct sp_gatekeeper *keeper);
 unsigned sp_gatekeeper_active(const struct sp_gatekeeper *keeper); /* gates that are not released */
+const char *sp_gate_state_name(const struct sp_gate *gate); /* for tests and traces; NULL is "none" */
 
 #endif

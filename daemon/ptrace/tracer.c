@@ -281,6 +281,16 @@ struct sp_tracer_stats sp_tracer_stats(const struct sp_tracer *t)
 	return t->stats;
 }
 
+const char *sp_tracer_state_name(const struct sp_task *task)
+{
+	static const char *const names[STATES] = {
+		[EXPECTED] = "expected",   [NEWBORN] = "newborn", [RUNNING] = "running", [STOPPED] = "stopped",
+		[LISTENING] = "listening", [ENDED] = "ended",     [BURIED] = "buried",
+	};
+
+	return names[task->state];
+}
+
 static void on_sigchld(uv_poll_t *handle, int status, int events)
 {
 	struct sp_tracer *t = handle->data;

@@ -70,6 +70,8 @@ void sp_tracer_kill(const struct sp_process *process);
 /* Makes a call that is about to return something else restart instead, whatever handler runs first. */
 void sp_tracer_restart_call(const struct sp_task *task);
 
+const char *sp_tracer_state_name(const struct sp_task *task); /* for tests and traces */
+
 struct sp_tracer_stats {
 	uint64_t wakeups, events, full_scans, unexpected;
 };
