@@ -2,6 +2,7 @@
 #include "inspect/inspect.h"
 
 #include "inspect/script.h"
+#include "util/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -97,29 +98,50 @@ static int give_up(struct sp_inspection *in, int err, const char *why)
 	return refuse(in, err, "%s", why);
 }
 
-int sp_inspect(struct sp_inspection *in, bool may_block, struct sp_filesystems *fs, struct sp_kinds *kinds)
+static int inspect(const struct inspector *i)
 {
-	const struct inspector i = {.in = in, .may_block = may_block, .filesystems = fs, .kinds = kinds};
-	const struct sp_lookup lookup = {.tid = in->tid, .tgid = in->tgid, .may_block = may_block, .filesystems = fs};
+	struct sp_inspection *in = i->in;
+	const bool may_block = i->may_block;
+	const struct sp_lookup lookup = {
+		.tid = in->tid, .tgid = in->tgid, .may_block = may_block, .filesystems = i->filesystems};
 	char head[SP_SCRIPT_HEAD];
 
-	sp_inspection_reset(in);
-	int err = read_words(&i);
+	int err = read_words(i);
 	if (err != 0)
 		return err;
 	err = sp_resolve(&lookup, in->by_fd ? in->dirfd : AT_FDCWD, in->path, in->flags, &in->file);
 	if (err != 0)
 		return err == -EAGAIN && !may_block ? err : refuse(in, err, "no such program: %s", strerror(-err));
-	err = look_at_file(&i, &in->file, head, &in->elf);
+	err = look_at_file(i, &in->file, head, &in->elf);
 	if (err != 0 || in->elf)
 		return err;
-	return resolve_script(&i, head);
+	return resolve_script(i, head);
+}
+
+/* A task's files in /proc belong to its effective user (proc(5)). */
+static bool is_same_user(pid_t tid)
+{
+	char path[SP_PROC_NAME];
+	struct stat st;
+
+	return stat(sp_proc_task(path, tid, "maps"), &st) == 0 && st.st_uid == geteuid();
+}
+
+int sp_inspect(struct sp_inspection *in, bool may_block, struct sp_filesystems *fs, struct sp_kinds *kinds)
+{
+	const struct inspector i = {.in = in, .may_block = may_block, .filesystems = fs, .kinds = kinds};
+
+	sp_inspection_reset(in);
+	int err = inspect(&i);
+	/* of interest only where it failed */
+	if (err != 0 && err != -EAGAIN)
+		in->same_user = is_same_user(in->tid);
+	return err;
 }
 
 static int read_words(const struct inspector *i)
 {
 	struct sp_inspection *in = i->in;
-	struct stat st;
 	sp_cleanup(sp_memory_close) struct sp_memory memory = {.maps = -1};
 	int err = sp_memory_open(&memory, in->tid, i->may_block, i->filesystems);
 
@@ -127,8 +149,6 @@ static int read_words(const struct inspector *i)
 		return give_up(in, -EACCES, "the program has made itself unreadable (not dumpable)");
 	if (err != 0)
 		return give_up(in, err, "the caller is gone");
-	/* A task's files in /proc belong to its effective user (proc(5)). */
-	in->same_user = fstat(memory.maps, &st) == 0 && st.st_uid == geteuid();
 	err = sp_memory_read_exec(&memory, in->path_address, in->argv_address, in->envp_address, in->path, &in->argv,
 				  &in->envp);
 	in->shared = memory.shared;
@@ -166,13 +186,12 @@ static void remember_elf(struct sp_kinds *kinds, const struct stat *st)
 /* The first bytes of a file, the rest NUL. 0, -EAGAIN: would block, or another -errno. */
 static int read_head(const struct inspector *i, const struct sp_file *file, char head[static SP_SCRIPT_HEAD])
 {
-	char link[64];
+	char link[SP_PROC_NAME];
 	const struct iovec to = {.iov_base = head, .iov_len = SP_SCRIPT_HEAD};
 
 	memset(head, 0, SP_SCRIPT_HEAD);
-	(void)snprintf(link, sizeof link, "/proc/self/fd/%d", file->fd);
 	/* O_NONBLOCK: a lease held by another process must not be waited for (fcntl(2), F_SETLEASE) */
-	cleanup_close int fd = open(link, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	cleanup_close int fd = open(sp_proc_own_fd(link, file->fd), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
 		return -errno;
 	ssize_t n = preadv2(fd, &to, 1, 0, i->may_block ? 0 : RWF_NOWAIT);

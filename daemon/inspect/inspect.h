@@ -29,7 +29,7 @@ struct sp_inspection {
 	struct sp_file file; /* what was asked for */
 	bool elf; /* an ELF file: it is itself what will run */
 	bool shared; /* path, argv or envp lie in a mapping that other processes share */
-	bool same_user; /* the caller's user is ours: an error of ours is the error it would get */
+	bool same_user; /* when it failed: the caller's user is ours, so an error of ours is the error it would get */
 	bool unreadable; /* we may not read the file, so could not look at it when it runs */
 	struct sp_file interpreter; /* of a script (the last, where they are nested); fd -1: none */
 	char interpreter_path[SP_PATH_MAX]; /* as the #! line says */

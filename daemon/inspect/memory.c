@@ -3,6 +3,7 @@
 
 #include "util/cleanup.h"
 #include "util/kernel.h"
+#include "util/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,11 +29,10 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 
 int sp_memory_open(struct sp_memory *m, pid_t tid, bool may_block, struct sp_filesystems *fs)
 {
-	char path[64];
+	char path[SP_PROC_NAME];
 
 	*m = (struct sp_memory){.tid = tid, .may_block = may_block, .filesystems = fs};
-	(void)snprintf(path, sizeof path, "/proc/%d/maps", tid);
-	m->maps = open(path, O_RDONLY | O_CLOEXEC);
+	m->maps = open(sp_proc_task(path, tid, "maps"), O_RDONLY | O_CLOEXEC);
 	return m->maps >= 0 ? 0 : errno == ENOENT ? -ESRCH : -errno;
 }
 
@@ -134,12 +134,11 @@ static const struct sp_memory_range *remember(struct sp_memory *m, const struct 
 static int find_in_text(struct sp_memory *m, uint64_t address, struct sp_memory_range *out, dev_t *device,
 			uint64_t *inode)
 {
-	char path[64];
+	char path[SP_PROC_NAME];
 	cleanup_free char *line = NULL;
 	size_t capacity = 0;
+	cleanup_file FILE *f = fopen(sp_proc_task(path, m->tid, "maps"), "re");
 
-	(void)snprintf(path, sizeof path, "/proc/%d/maps", m->tid);
-	cleanup_file FILE *f = fopen(path, "re");
 	while (f != NULL && getline(&line, &capacity, f) >= 0) {
 		unsigned long start, end, number;
 		unsigned major_number, minor_number;
@@ -289,6 +288,7 @@ static int read_path_and_pointers(struct sp_memory *m, uint64_t path_address, ui
 	if (n < (ssize_t)path_length)
 		return n < 0 ? (int)n : -EFAULT;
 	memcpy(path, buffer, path_length);
+	m->seen = (struct sp_memory_piece){.address = path_address, .size = path_length, .bytes = path};
 	if (memchr(path, '\0', path_length) == NULL)
 		err = read_rest_of_path(m, path_address, path, path_length);
 	if (err == 0 && !*argv_complete)
@@ -412,6 +412,39 @@ static int read_batch(struct sp_memory *m, struct sp_strings *out, size_t first,
 	return 0;
 }
 
+/* The string at address, if it was read together with the path: often argv[0] is the path itself. */
+static const char *find_seen(const struct sp_memory *m, uint64_t address, size_t *length)
+{
+	if (address < m->seen.address || address - m->seen.address >= m->seen.size)
+		return NULL;
+	const size_t at = address - m->seen.address;
+	const char *string = m->seen.bytes + at, *end = memchr(string, '\0', m->seen.size - at);
+	if (end == NULL)
+		return NULL;
+	*length = (size_t)(end - string);
+	return string;
+}
+
+/* Takes the first strings from what was read already; count and size are those of the strings that are complete. */
+static int take_seen(const struct sp_memory *m, struct sp_strings *out, size_t count, size_t *done)
+{
+	const char *string;
+	size_t length;
+
+	while (*done < count && (string = find_seen(m, out->pointer[*done], &length)) != NULL) {
+		int err = reserve((void **)&out->data, &out->capacity, out->size + length + 1, 1);
+
+		if (err != 0)
+			return err;
+		memcpy(out->data + out->size, string, length + 1);
+		out->size += length + 1;
+		++*done;
+		if (out->size > SP_ARG_MAX_ALL)
+			return -E2BIG;
+	}
+	return 0;
+}
+
 static int read_strings(struct sp_memory *m, struct sp_strings *out)
 {
 	size_t done = 0;
@@ -420,8 +453,11 @@ static int read_strings(struct sp_memory *m, struct sp_strings *out)
 	if (out->count > LOOP_STRINGS_MAX && !m->may_block)
 		return -EAGAIN;
 
+	int err = take_seen(m, out, out->count, &done);
+	if (err != 0)
+		return err;
 	while (done < out->count) {
-		int err = read_batch(m, out, done, out->count, &done);
+		err = read_batch(m, out, done, out->count, &done);
 
 		if (err != 0)
 			return err;

@@ -36,6 +36,13 @@ struct sp_memory_range {
 	bool shared, may_block;
 };
 
+/* Bytes of the task that were read; not owned. */
+struct sp_memory_piece {
+	uint64_t address;
+	size_t size;
+	const char *bytes;
+};
+
 struct sp_memory {
 	pid_t tid;
 	int maps; /* /proc/TID/maps */
@@ -44,6 +51,7 @@ struct sp_memory {
 	struct sp_filesystems *filesystems; /* not needed where may_block */
 	struct sp_memory_range range[8];
 	unsigned ranges, next;
+	struct sp_memory_piece seen; /* the first page of the path */
 };
 
 /* 0 or -errno (ESRCH: gone; EACCES, EPERM: the task has made itself undumpable). */

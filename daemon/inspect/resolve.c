@@ -3,12 +3,14 @@
 #include "inspect/resolve.h"
 
 #include "util/cleanup.h"
+#include "util/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,11 +29,39 @@ static int describe(const struct sp_lookup *l, struct sp_file *file);
 
 static int open_link(pid_t tid, const char *what)
 {
-	char path[64];
+	char path[SP_PROC_NAME];
 
-	(void)snprintf(path, sizeof path, "/proc/%d/%s", tid, what);
-	int fd = open(path, O_PATH | O_CLOEXEC);
+	int fd = open(sp_proc_task(path, tid, what), O_PATH | O_CLOEXEC);
 	return fd >= 0 ? fd : -errno;
+}
+
+/* Our own root directory. The fd keeps its mount, so that the number is not given to another one. */
+static struct {
+	int fd;
+	struct statx is;
+} our_root = {.fd = -1};
+
+static int look_at_root(const char *path, struct statx *x)
+{
+	return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_INO | STATX_MNT_ID, x);
+}
+
+static void find_our_root(void)
+{
+	our_root.fd = look_at_root("/", &our_root.is) == 0 ? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+}
+
+/* Most tasks have the root that we have: the same directory in the same mount, so in the same mount namespace. */
+static bool has_our_root(pid_t tid)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	char path[SP_PROC_NAME];
+	struct statx x;
+
+	(void)pthread_once(&once, find_our_root);
+	return our_root.fd >= 0 && look_at_root(sp_proc_task(path, tid, "root"), &x) == 0 &&
+	       (x.stx_mask & STATX_MNT_ID) != 0 && x.stx_mnt_id == our_root.is.stx_mnt_id &&
+	       x.stx_ino == our_root.is.stx_ino;
 }
 
 /* What a relative path starts from. An fd or -errno. */
@@ -81,7 +111,9 @@ static int open_path(const struct sp_lookup *l, int dirfd, const char *path, int
 		file->fd = (flags & AT_EMPTY_PATH) != 0 ? open_base(l, dirfd) : -ENOENT;
 		return file->fd < 0 ? file->fd : look_at(file);
 	}
-	cleanup_close int base = absolute ? open_link(l->tid, "root") : open_base(l, dirfd);
+	file->our_root = has_our_root(l->tid);
+	cleanup_close int theirs = !absolute ? open_base(l, dirfd) : file->our_root ? -1 : open_link(l->tid, "root");
+	const int base = absolute && file->our_root ? our_root.fd : theirs;
 	if (base < 0)
 		return base;
 	/* From a directory in the middle of a tree "in root" would mean something else: stay beneath it, or walk. */
@@ -212,14 +244,13 @@ static pid_t innermost(const char *line)
  * caller mounted for itself. */
 static int own_ids(const struct sp_lookup *l, bool proc_is_ours, pid_t *tgid, pid_t *tid)
 {
-	char path[64], line[512];
+	char path[SP_PROC_NAME], line[512];
 
 	*tgid = l->tgid;
 	*tid = l->tid;
 	if (proc_is_ours)
 		return 0;
-	(void)snprintf(path, sizeof path, "/proc/%d/status", l->tid);
-	cleanup_file FILE *f = fopen(path, "re");
+	cleanup_file FILE *f = fopen(sp_proc_task(path, l->tid, "status"), "re");
 	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
 		if (strncmp(line, "NStgid:", 7) == 0)
 			*tgid = innermost(line);
@@ -364,11 +395,11 @@ static int look_at(struct sp_file *file)
 
 static bool in_our_mount_namespace(pid_t tid)
 {
-	char path[64];
+	char path[SP_PROC_NAME];
 	struct stat theirs, ours;
 
-	(void)snprintf(path, sizeof path, "/proc/%d/ns/mnt", tid);
-	return stat(path, &theirs) == 0 && stat("/proc/self/ns/mnt", &ours) == 0 && theirs.st_ino == ours.st_ino;
+	return stat(sp_proc_task(path, tid, "ns/mnt"), &theirs) == 0 && stat("/proc/self/ns/mnt", &ours) == 0 &&
+	       theirs.st_ino == ours.st_ino;
 }
 
 /* Does the canonical path lead to this very file for us? 1 or 0, or -EAGAIN: finding out would block. */
@@ -388,17 +419,16 @@ static int describe(const struct sp_lookup *l, struct sp_file *file)
 {
 	static const char deleted[] = " (deleted)";
 	const size_t tail = sizeof deleted - 1;
-	char link[64];
+	char link[SP_PROC_NAME];
 
-	(void)snprintf(link, sizeof link, "/proc/self/fd/%d", file->fd);
-	ssize_t n = readlink(link, file->path, sizeof file->path - 1);
+	ssize_t n = readlink(sp_proc_own_fd(link, file->fd), file->path, sizeof file->path - 1);
 	if (n < 0)
 		return -errno;
 	file->path[n] = '\0';
 	file->anonymous = file->st.st_nlink == 0 || file->path[0] != '/';
 	file->foreign = false;
 	bool marked = (size_t)n > tail && strcmp(file->path + (size_t)n - tail, deleted) == 0;
-	if (file->anonymous || (!marked && in_our_mount_namespace(l->tid)))
+	if (file->anonymous || (!marked && (file->our_root || in_our_mount_namespace(l->tid))))
 		return 0;
 	int holds = name_holds(l, file);
 	if (holds < 0)

@@ -14,6 +14,7 @@ struct sp_file {
 	struct stat st;
 	char path[SP_PATH_MAX]; /* canonical, as the supervisor sees it */
 	bool anonymous; /* no name leads to it: memfd, deleted, O_TMPFILE */
+	bool our_root; /* the caller's root directory is ours; not asked for an empty path */
 	bool foreign; /* the name is one of the job's own mount namespace: a claim */
 };
 void sp_file_close(struct sp_file *file);

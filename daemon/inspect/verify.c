@@ -2,6 +2,8 @@
  * new program's memory is shared with nobody and it has not run one instruction. */
 #include "inspect/inspect.h"
 
+#include "util/proc.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,10 +22,10 @@ bool sp_verify(const struct sp_inspection *in, pid_t tgid, char *detail, size_t 
 {
 	const struct sp_file *file = in->interpreter.fd >= 0 ? &in->interpreter : &in->file;
 	const struct sp_strings *argv = in->final_argv.count > 0 ? &in->final_argv : &in->argv;
-	char path[64];
+	char path[SP_PROC_NAME];
 	struct stat exe;
 
-	(void)snprintf(path, sizeof path, "/proc/%d/exe", tgid);
+	(void)sp_proc_task(path, tgid, "exe");
 	int err = sp_stat_cached(AT_FDCWD, path, &exe);
 	if (err != 0) {
 		(void)snprintf(detail, size, "the program that runs cannot be looked at: %s", strerror(-err));
@@ -55,11 +57,10 @@ bool sp_verify(const struct sp_inspection *in, pid_t tgid, char *detail, size_t 
 /* Is /proc/TGID/WHAT, read to its end, exactly these words? */
 static bool same_words(pid_t tgid, const char *what, const struct sp_strings *expected)
 {
-	char path[64], buffer[16384];
+	char path[SP_PROC_NAME], buffer[16384];
 	size_t at = 0;
 
-	(void)snprintf(path, sizeof path, "/proc/%d/%s", tgid, what);
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	cleanup_close int fd = open(sp_proc_task(path, tgid, what), O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
 	do {

@@ -5,7 +5,6 @@
 #include "util/kernel.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +63,7 @@ struct sp_listener *sp_listener_new(uv_loop_t *loop, int fd,
 	l->received = received;
 	l->context = context;
 	l->poll.data = l;
-	(void)uv_poll_start(&l->poll, UV_READABLE, on_readable);
+	(void)uv_poll_start(&l->poll, UV_READABLE | UV_DISCONNECT, on_readable);
 	return sp_steal_ptr(l);
 }
 
@@ -74,24 +73,14 @@ void sp_listener_close(struct sp_listener *l)
 		uv_close((uv_handle_t *)&l->poll, on_closed);
 }
 
-/* RECV blocks where there is nothing, and the loop calls back for a hang-up too. */
-static bool is_waiting(const struct sp_listener *l, short *events)
-{
-	struct pollfd p = {.fd = l->fd, .events = POLLIN};
-
-	*events = poll(&p, 1, 0) == 1 ? p.revents : 0;
-	return (*events & POLLIN) != 0;
-}
-
 static void on_readable(uv_poll_t *handle, int status, int events)
 {
 	struct sp_listener *l = handle->data;
-	short ready;
 
-	(void)events;
-	if (!is_waiting(l, &ready)) {
-		if (status != 0 || (ready & (POLLHUP | POLLERR)) != 0)
-			(void)uv_poll_stop(handle); /* the last task under this filter is gone */
+	/* A hang-up (the last task under this filter is gone) comes as both, a notification as UV_READABLE alone. RECV would
+	 * wait where there is nothing; after POLLIN it never does, since nobody else receives here. */
+	if (status != 0 || (events & UV_DISCONNECT) != 0) {
+		(void)uv_poll_stop(handle);
 		return;
 	}
 	memset(l->notification, 0, l->size); /* the kernel insists */

@@ -390,9 +390,9 @@ Test(inspect, undumpable_caller_is_our_inability)
 	cr_assert_not_null(strstr(in->reason, "dumpable"), "%s", in->reason);
 }
 
-Test(inspect, caller_of_another_user)
+Test(inspect, failure_of_another_user)
 {
-	const struct native_call call = by_path("/bin/true");
+	const struct native_call call = by_path("/no/such/program");
 
 	if (geteuid() != 0)
 		yard_skip("needs root");
@@ -403,9 +403,9 @@ Test(inspect, caller_of_another_user)
 	cleanup_child pid_t theirs = child_waiting(NULL, NULL);
 	cr_assert_eq(seteuid(0), 0);
 	cleanup_inspection struct sp_inspection *a = must_ask(ours, &call), *b = must_ask(theirs, &call);
-	cr_assert_eq(sp_inspect(a, true, NULL, NULL), 0);
+	cr_assert_eq(sp_inspect(a, true, NULL, NULL), -ENOENT);
 	cr_assert(a->same_user);
-	cr_assert_eq(sp_inspect(b, true, NULL, NULL), 0);
+	cr_assert_eq(sp_inspect(b, true, NULL, NULL), -ENOENT);
 	cr_assert_not(b->same_user);
 }
 
