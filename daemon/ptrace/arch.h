@@ -62,11 +62,23 @@ static inline bool sp_arch_eintr_without_handler(long call)
 	case SYS_rt_sigtimedwait:
 	case SYS_io_getevents:
 	case SYS_io_pgetevents:
+	case SYS_read: /* from here on: sockets with SO_RCVTIMEO or SO_SNDTIMEO; read: of inotify, too */
+	case SYS_readv:
+	case SYS_preadv2:
+	case SYS_write:
+	case SYS_writev:
+	case SYS_pwritev2:
+	case SYS_sendfile:
+	case SYS_splice:
 	case SYS_recvfrom:
 	case SYS_recvmsg:
+	case SYS_recvmmsg:
+	case SYS_sendto:
+	case SYS_sendmsg:
+	case SYS_sendmmsg:
 	case SYS_accept:
 	case SYS_accept4:
-	case SYS_read: /* of a socket with SO_RCVTIMEO, and of inotify */
+	case SYS_connect: /* goes on waiting for the connection that it began */
 		return true;
 	default:
 		return false;

@@ -3,9 +3,11 @@
 
 #include "ptrace/arch.h"
 #include "util/cleanup.h"
+#include "util/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/kcmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -418,11 +420,14 @@ static void on_birth(struct sp_tracer *t, struct sp_task *task, const struct rep
 static void on_stop(struct sp_tracer *t, struct sp_task *task, const struct report *report)
 {
 	(void)report;
-	if (task->state == LISTENING && task->process->group_stopped) {
-		task->process->group_stopped = false;
-		t->ops->group_stop(task->process, 0, t->context);
+	if (task->state == LISTENING) {
+		if (task->process->group_stopped) {
+			task->process->group_stopped = false;
+			t->ops->group_stop(task->process, 0, t->context);
+		}
+	} else {
+		repair_eintr(task);
 	}
-	repair_eintr(task);
 	settle(t, task, RESUME_CONT, 0);
 }
 
@@ -431,16 +436,34 @@ static void on_group_stop(struct sp_tracer *t, struct sp_task *task, const struc
 	struct sp_process *process = task->process;
 	bool first = !process->group_stopped;
 
-	repair_eintr(task);
+	/* No repair: a call that job control interrupts gives EINTR natively, too. */
 	process->group_stopped = true;
 	settle(t, task, RESUME_LISTEN, 0);
 	if (first)
 		t->ops->group_stop(process, report->signal, t->context);
 }
 
+static bool ignores(pid_t tid, int signal);
+
+/* SIGSTOP and its kin interrupt calls for everybody to see, unless the program ignores them. */
+static bool will_stop(const struct sp_task *task, int signal)
+{
+	switch (signal) {
+	case SIGSTOP:
+		return true;
+	case SIGTSTP:
+	case SIGTTIN:
+	case SIGTTOU:
+		return !ignores(task->tid, signal);
+	default:
+		return false;
+	}
+}
+
 static void on_signal(struct sp_tracer *t, struct sp_task *task, const struct report *report)
 {
-	repair_eintr(task);
+	if (!will_stop(task, report->signal))
+		repair_eintr(task);
 	/* The same signal number: the kernel keeps the siginfo (ptrace_signal() in kernel/signal.c). */
 	settle(t, task, RESUME_CONT, report->signal);
 }
@@ -597,10 +620,9 @@ static void unexpected(struct sp_tracer *t, struct sp_task *task, const struct r
 /* The letter of proc_pid_stat(5); 0: gone. */
 static char run_state(pid_t tid)
 {
-	char path[64], line[256];
+	char path[SP_PROC_NAME], line[256];
 
-	(void)snprintf(path, sizeof path, "/proc/%d/stat", tid);
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	cleanup_close int fd = open(sp_proc_task(path, tid, "stat"), O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd >= 0 ? read(fd, line, sizeof line - 1) : 0;
 	line[n > 0 ? n : 0] = '\0';
 	const char *name_end = strrchr(line, ')');
@@ -609,16 +631,27 @@ static char run_state(pid_t tid)
 
 static int read_status(pid_t tid, pid_t *tgid, pid_t *ppid)
 {
-	char path[64], line[256];
+	char path[SP_PROC_NAME], line[256];
+	cleanup_file FILE *f = fopen(sp_proc_task(path, tid, "status"), "re");
 
-	(void)snprintf(path, sizeof path, "/proc/%d/status", tid);
-	cleanup_file FILE *f = fopen(path, "re");
 	*tgid = *ppid = 0;
 	while (f != NULL && *ppid == 0 && fgets(line, sizeof line, f) != NULL) {
 		(void)sscanf(line, "Tgid: %d", tgid);
 		(void)sscanf(line, "PPid: %d", ppid);
 	}
 	return *tgid > 0 ? 0 : -ESRCH;
+}
+
+static bool ignores(pid_t tid, int signal)
+{
+	char path[SP_PROC_NAME], line[256];
+	uint64_t mask = 0;
+	cleanup_file FILE *f = fopen(sp_proc_task(path, tid, "status"), "re");
+
+	while (f != NULL && fgets(line, sizeof line, f) != NULL)
+		if (sscanf(line, "SigIgn: %" SCNx64, &mask) == 1)
+			break;
+	return (mask & 1ULL << (signal - 1)) != 0;
 }
 
 struct mm_search {

@@ -58,11 +58,11 @@ Test(arch, which_calls_are_execs)
 /* exec, fork and what waits with a handler's consent must not be in the list. */
 Test(arch, calls_that_are_repaired)
 {
-	static const long repaired[] = {SYS_epoll_wait, SYS_epoll_pwait, SYS_rt_sigtimedwait, SYS_semop, SYS_read};
-	static const long others[] = {SYS_execve,    SYS_fork,   SYS_clone, SYS_pause,   SYS_rt_sigsuspend,
-				      SYS_poll,      SYS_select, SYS_wait4, SYS_futex,   SYS_ppoll,
-				      SYS_nanosleep, SYS_write,  SYS_close, SYS_connect, SYS_exit,
-				      SYS_getpid,    -1};
+	static const long repaired[] = {SYS_epoll_wait, SYS_epoll_pwait, SYS_rt_sigtimedwait, SYS_semop,
+					SYS_read,       SYS_write,       SYS_connect,         SYS_sendmsg};
+	static const long others[] = {SYS_execve,    SYS_fork,   SYS_clone, SYS_pause,  SYS_rt_sigsuspend,
+				      SYS_poll,      SYS_select, SYS_wait4, SYS_futex,  SYS_ppoll,
+				      SYS_nanosleep, SYS_close,  SYS_exit,  SYS_getpid, -1};
 
 	for (size_t i = 0; i < sizeof repaired / sizeof *repaired; i++)
 		cr_assert(sp_arch_eintr_without_handler(repaired[i]), "%ld", repaired[i]);
