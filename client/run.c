@@ -23,6 +23,8 @@ enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127, EXIT_BY_SIGNAL = 128 };
 struct options {
 	const char *policy, *audit;
 	bool kill_leftovers;
+	bool tracking_given; /* otherwise the policy says */
+	enum sp_tracking tracking;
 	char **command;
 };
 
@@ -52,7 +54,7 @@ static const char usage[] =
 	"\n"
 	"  -p, --policy POLICY      a policy file, or the name of one (default: allow and record)\n"
 	"      --audit FILE         the audit database (default: $XDG_STATE_HOME/sallyport/audit.db)\n"
-	"      --tracking HOW       attached (default); oneshot is not there yet\n"
+	"      --tracking HOW       attached or oneshot, whatever the policy says: see sallyport(1)\n"
 	"      --leftovers WHAT     when COMMAND has ended and processes of its are left: wait for\n"
 	"                           them (default) or kill them\n"
 	"      --help               this text\n"
@@ -84,11 +86,6 @@ int sp_cmd_run(int argc, char **argv)
 		return parsed;
 	if (sp_policy_load(r.options.policy, &policy, &e) != 0)
 		return fail(&e);
-	if (sp_policy_tracking(policy) == SP_TRACKING_ONESHOT) {
-		(void)sp_fail(&e, ENOSYS, "%s: tracking: oneshot is not there yet, use attached",
-			      sp_policy_file(policy));
-		return fail(&e);
-	}
 	int err = find_program(r.options.command[0], file);
 	if (err != 0) {
 		(void)fprintf(stderr, "sallyport: %s: %s\n", r.options.command[0],
@@ -143,9 +140,9 @@ static int parse(int argc, char **argv, struct options *o)
 			o->audit = optarg;
 			break;
 		case TRACKING:
-			if (strcmp(optarg, "oneshot") == 0)
-				return refuse("--tracking %s is not there yet, use attached", optarg);
-			if (strcmp(optarg, "attached") != 0)
+			o->tracking_given = true;
+			o->tracking = strcmp(optarg, "oneshot") == 0 ? SP_TRACKING_ONESHOT : SP_TRACKING_ATTACHED;
+			if (o->tracking != SP_TRACKING_ONESHOT && strcmp(optarg, "attached") != 0)
 				return refuse("--tracking %s: expected attached or oneshot", optarg);
 			break;
 		case LEFTOVERS:
@@ -384,6 +381,7 @@ static int start(struct run *r, struct sp_engine *engine, const struct sp_policy
 		.signal_mask = &r->original_mask,
 		.ignore_sigchld = r->sigchld_was_ignored,
 		.policy = policy,
+		.tracking = r->options.tracking_given ? r->options.tracking : sp_policy_tracking(policy),
 		.events = &job_events,
 		.context = r,
 	};

@@ -10,7 +10,8 @@
 
 struct sp_engine {
 	struct sp_job_tools tools;
-	struct sp_filter filter;
+	struct sp_filter filters[2]; /* by enum sp_notified */
+	struct sp_list jobs; /* struct sp_job.link */
 	struct sp_list freezing;
 };
 
@@ -27,7 +28,8 @@ static void release_engine(struct sp_engine *engine)
 	sp_index_free(t->index);
 	sp_filesystems_free(t->filesystems);
 	sp_kinds_free(t->kinds);
-	sp_filter_free(&engine->filter);
+	for (size_t i = 0; i < sizeof engine->filters / sizeof *engine->filters; i++)
+		sp_filter_free(&engine->filters[i]);
 	free(engine);
 }
 
@@ -56,7 +58,9 @@ struct sp_engine *sp_engine_new(uv_loop_t *loop, struct sp_audit *audit, struct 
 	}
 	struct sp_gate_tools *t = &engine->tools.gate;
 	engine->tools.audit = audit;
-	engine->tools.filter = &engine->filter;
+	engine->tools.filters = engine->filters;
+	engine->tools.jobs = &engine->jobs;
+	sp_list_init(&engine->jobs);
 	t->replies_survive = is_linux_or_later(6, 18);
 	sp_list_init(&engine->freezing);
 	t->freezing = &engine->freezing;
@@ -68,7 +72,7 @@ struct sp_engine *sp_engine_new(uv_loop_t *loop, struct sp_audit *audit, struct 
 		sp_fail(e, ENOMEM, "out of memory");
 		return NULL;
 	}
-	if (sp_filter_compile(&engine->filter, e) != 0)
+	if (sp_filter_compile(&engine->filters[SP_NOTIFY_EXECS], SP_NOTIFY_EXECS, e) != 0)
 		return NULL;
 	t->blocking = sp_blocking_new(loop, e);
 	if (t->blocking == NULL)
@@ -86,6 +90,11 @@ void sp_engine_close(struct sp_engine *engine)
 
 struct sp_job *sp_job_start(struct sp_engine *engine, const struct sp_job_plan *plan, struct sp_error *e)
 {
+	struct sp_filter *forks = &engine->filters[SP_NOTIFY_EXECS_AND_FORKS];
+
+	if (plan->tracking == SP_TRACKING_ONESHOT && forks->program.filter == NULL &&
+	    sp_filter_compile(forks, SP_NOTIFY_EXECS_AND_FORKS, e) != 0)
+		return NULL;
 	return sp_job_new(&engine->tools, plan, e);
 }
 
@@ -134,6 +143,19 @@ static void on_quiet(void *context)
 	sp_gates_look_again(&engine->freezing);
 }
 
+static struct sp_job *guess_job(pid_t pid, void *context)
+{
+	const struct sp_engine *engine = context;
+
+	return sp_job_guess(&engine->jobs, pid);
+}
+
+static bool is_one_shot(const struct sp_job *job, void *context)
+{
+	(void)context;
+	return sp_job_is_one_shot(job);
+}
+
 static bool is_held(const struct sp_task *task, void *context)
 {
 	(void)context;
@@ -148,5 +170,7 @@ static const struct sp_tracer_ops tracer_ops = {
 	.process_gone = on_process_gone,
 	.group_stop = on_group_stop,
 	.quiet = on_quiet,
+	.guess_job = guess_job,
+	.is_one_shot = is_one_shot,
 	.held = is_held,
 };

@@ -3,6 +3,7 @@
 
 #include "launch/launch.h"
 #include "notify/listener.h"
+#include "ptrace/arch.h"
 #include "util/cleanup.h"
 
 #include <errno.h>
@@ -15,9 +16,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FREEZE_DEADLINE = 5000, READ_DEADLINE = 5000, EXEC_DEADLINE = 5000 }; /* milliseconds */
+enum { FREEZE_DEADLINE = 5000, READ_DEADLINE = 5000, EXEC_DEADLINE = 5000, HANG_UP_AFTER = 3000 }; /* milliseconds */
 
 struct sp_job {
+	struct sp_list link; /* in the engine's list of jobs */
 	struct sp_job_tools tools;
 	const struct sp_policy *policy;
 	const struct sp_job_events *events;
@@ -32,7 +34,12 @@ struct sp_job {
 	uv_poll_t channel; /* of the launch */
 	int channel_fd;
 	bool launching; /* the channel is open */
+	unsigned open_handles;
+	bool one_shot;
+	bool hung_up; /* the listener: no task is under the filter any more */
+	bool killed; /* what is born now must not live */
 	bool ended; /* the last process is gone */
+	uv_timer_t hang_up; /* runs when the last known process is gone and the listener has not hung up */
 	uint64_t last_process, last_exec; /* keys given out */
 	struct sp_error refusal; /* why the root program was not run, if it was us */
 	struct sp_job_counts counts;
@@ -40,8 +47,11 @@ struct sp_job {
 
 static const struct sp_gate_ops gate_ops;
 static void on_notification(const struct seccomp_notif *notification, void *context);
+static void on_hung_up(void *context);
+static void on_no_hang_up(uv_timer_t *timer);
 static void on_channel(uv_poll_t *handle, int status, int events);
 static void close_channel(struct sp_job *job);
+static void close_handles(struct sp_job *job);
 static void finish(struct sp_job *job);
 
 static int64_t now(void)
@@ -89,7 +99,7 @@ static int record_job(struct sp_job *job, const struct sp_job_plan *plan)
 		.policy = sp_policy_name(plan->policy),
 		.policy_file = sp_policy_file(plan->policy),
 		.policy_digest = sp_policy_digest(plan->policy),
-		.tracking = plan->tracking == SP_TRACKING_ONESHOT ? "oneshot" : "attached",
+		.tracking = job->one_shot ? "oneshot" : "attached",
 		.cwd = plan->cwd != NULL ? plan->cwd : "",
 		.argv = {.data = argv, .size = size},
 	};
@@ -105,11 +115,7 @@ static void drop_job(struct sp_job **at)
 		return;
 	if (job->keeper != NULL)
 		sp_gatekeeper_close(job->keeper);
-	job->ended = true;
-	if (job->launching)
-		close_channel(job);
-	else
-		free(job);
+	close_handles(job);
 }
 
 /* It waits for our word, which it will not get. */
@@ -127,7 +133,7 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 		.envp = plan->envp,
 		.signal_mask = plan->signal_mask,
 		.ignore_sigchld = plan->ignore_sigchld,
-		.filter = job->tools.filter,
+		.filter = &job->tools.filters[job->one_shot ? SP_NOTIFY_EXECS_AND_FORKS : SP_NOTIFY_EXECS],
 	};
 	int err = sp_launch_fork(&launch, &job->root_pid, &job->channel_fd, e);
 
@@ -140,9 +146,10 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 		return sp_fail(e, -err, "cannot watch the launch: %s", uv_strerror(err));
 	}
 	job->launching = true;
+	job->open_handles++;
 	job->channel.data = job;
 	(void)uv_poll_start(&job->channel, UV_READABLE, on_channel);
-	err = sp_tracer_seize(job->tools.gate.tracer, job->root_pid, job, &job->root, e);
+	err = sp_tracer_seize(job->tools.gate.tracer, job->root_pid, job, job->one_shot, &job->root, e);
 	if (err != 0)
 		end_child(job);
 	return err;
@@ -157,10 +164,15 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 		return NULL;
 	}
 	job->tools = *tools;
+	sp_list_init(&job->link);
 	job->policy = plan->policy;
+	job->one_shot = plan->tracking == SP_TRACKING_ONESHOT;
 	job->events = plan->events;
 	job->context = plan->context;
 	sp_list_init(&job->processes);
+	(void)uv_timer_init(tools->gate.loop, &job->hang_up);
+	job->hang_up.data = job;
+	job->open_handles = 1;
 	const struct sp_gate_settings settings = {
 		.want_env = sp_policy_wants_env(plan->policy),
 		.without_freeze = (plan->weaknesses & SP_WITHOUT_FREEZE) != 0,
@@ -185,6 +197,7 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 		err = start_child(job, plan, e);
 	if (err != 0)
 		return NULL;
+	sp_list_add(tools->jobs, &job->link);
 	sp_job_process_born(job, job->root);
 	return sp_steal_ptr(job);
 }
@@ -193,8 +206,30 @@ void sp_job_kill(struct sp_job *job)
 {
 	const struct sp_process *process;
 
+	job->killed = true;
 	sp_list_each (process, &job->processes, job_link)
 		sp_tracer_kill(process);
+}
+
+bool sp_job_is_one_shot(const struct sp_job *job)
+{
+	return job->one_shot;
+}
+
+/* Of a process that is going to fork, none but its own session is left as a trace when it is killed. */
+struct sp_job *sp_job_guess(const struct sp_list *jobs, pid_t pid)
+{
+	struct sp_job *job, *best = NULL;
+	const pid_t session = getsid(pid);
+
+	sp_list_each (job, jobs, link) {
+		if (job->root != NULL && getsid(job->root_pid) == session)
+			return job;
+		/* one that waits for somebody it does not know */
+		if (best == NULL || sp_list_empty(&job->processes))
+			best = job;
+	}
+	return best;
 }
 
 bool sp_job_has(const struct sp_job *job, pid_t pid)
@@ -220,7 +255,7 @@ struct sp_job_counts sp_job_counts(const struct sp_job *job)
 	const struct sp_gate_stats gates = sp_gatekeeper_stats(job->keeper);
 
 	counts.mismatches = gates.mismatches;
-	counts.illegal = gates.illegal;
+	counts.illegal += gates.illegal;
 	counts.gates = sp_gatekeeper_active(job->keeper);
 	counts.tasks = sp_index_size(job->tools.gate.index);
 	return counts;
@@ -247,6 +282,8 @@ void sp_job_process_born(struct sp_job *job, struct sp_process *process)
 	};
 	if (job->tools.audit != NULL)
 		(void)recorded(job, sp_audit_process(job->tools.audit, &record));
+	if (job->killed)
+		sp_tracer_kill(process);
 }
 
 void sp_job_process_gone(struct sp_job *job, struct sp_process *process)
@@ -264,6 +301,29 @@ void sp_job_process_gone(struct sp_job *job, struct sp_process *process)
 		if (job->events->root_exit != NULL)
 			job->events->root_exit(job, process->status, job->context);
 	}
+	if (!sp_list_empty(&job->processes))
+		return;
+	if (job->listener == NULL || job->hung_up)
+		finish(job);
+	else
+		(void)uv_timer_start(&job->hang_up, on_no_hang_up, HANG_UP_AFTER, 0);
+}
+
+/* A child whose parent was killed in the middle of the fork may be all that is left, and not known yet: the listener knows. */
+static void on_hung_up(void *context)
+{
+	struct sp_job *job = context;
+
+	job->hung_up = true;
+	if (sp_list_empty(&job->processes))
+		finish(job);
+}
+
+/* Somebody does not reap its zombies, which before 6.11 count as users of the filter. */
+static void on_no_hang_up(uv_timer_t *timer)
+{
+	struct sp_job *job = timer->data;
+
 	if (sp_list_empty(&job->processes))
 		finish(job);
 }
@@ -280,16 +340,30 @@ static void finish(struct sp_job *job)
 
 	if (job->tools.audit != NULL)
 		(void)recorded(job, sp_audit_job_end(job->tools.audit, &record));
-	job->ended = true;
+	sp_list_del(&job->link);
 	sp_listener_close(job->listener);
 	job->listener = NULL;
 	if (job->events->done != NULL)
 		job->events->done(job, job->context);
 	sp_gatekeeper_close(job->keeper);
+	close_handles(job);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+	struct sp_job *job = handle->data;
+
+	if (--job->open_handles == 0)
+		free(job);
+}
+
+/* The job goes when its handles are closed. */
+static void close_handles(struct sp_job *job)
+{
+	job->ended = true;
 	if (job->launching)
 		close_channel(job);
-	else
-		free(job);
+	uv_close((uv_handle_t *)&job->hang_up, on_handle_closed);
 }
 
 /* --- launch --- */
@@ -300,8 +374,7 @@ static void on_channel_closed(uv_handle_t *handle)
 
 	(void)close(job->channel_fd);
 	job->launching = false;
-	if (job->ended)
-		free(job);
+	on_handle_closed(handle);
 }
 
 static void close_channel(struct sp_job *job)
@@ -341,7 +414,7 @@ static int take_listener(struct sp_job *job, int fd)
 {
 	struct sp_error e;
 
-	job->listener = sp_listener_new(job->tools.gate.loop, fd, on_notification, job, &e);
+	job->listener = sp_listener_new(job->tools.gate.loop, fd, on_notification, on_hung_up, job, &e);
 	if (job->listener == NULL) {
 		launch_failed(job, &e);
 		return -e.err;
@@ -371,19 +444,48 @@ static void on_channel(uv_poll_t *handle, int status, int events)
 
 /* --- execs --- */
 
+/* One-shot tracking: the child will be known. A fork that could not be followed does not happen. */
+static void let_fork(struct sp_job *job, struct sp_task *caller, uint64_t id)
+{
+	int err = job->killed ? -EAGAIN : sp_tracer_let_fork(job->tools.gate.tracer, caller);
+
+	(void)sp_listener_answer(job->listener, id, err == 0 ? 0 : EAGAIN);
+}
+
+/* A process that was guessed to be another job's: the listener that it speaks through knows better. */
+static void take_over(struct sp_job *job, struct sp_process *process)
+{
+	struct sp_job *former = process->job;
+
+	if (process->parent != NULL || process == former->root)
+		return;
+	sp_list_del(&process->job_link);
+	process->job = job;
+	sp_job_process_born(job, process);
+	if (sp_list_empty(&former->processes) && former->hung_up)
+		finish(former);
+}
+
 static void on_notification(const struct seccomp_notif *notification, void *context)
 {
 	struct sp_job *job = context;
-	struct sp_task *caller = sp_index_find(job->tools.gate.index, (pid_t)notification->pid);
+	struct sp_tracer *tracer = job->tools.gate.tracer;
+	struct sp_task *caller = sp_tracer_find_caller(tracer, (pid_t)notification->pid);
 
-	if (caller == NULL || caller->process == NULL || caller->process->job != job) {
+	if (caller != NULL && caller->process->job != job)
+		take_over(job, caller->process);
+	if (caller == NULL || caller->process->job != job) {
 		/* Every task is in the index before it runs: this would be a bug, and what we do not know does not exec. */
 		job->counts.illegal++;
 		(void)fprintf(stderr, "sallyport: exec by unknown task %" PRIu32 " refused\n", notification->pid);
 		(void)sp_listener_answer(job->listener, notification->id, EPERM);
 		return;
 	}
-	sp_gatekeeper_notified(job->keeper, caller, notification);
+	if (sp_arch_is_exec(notification->data.nr))
+		sp_gatekeeper_notified(job->keeper, caller, notification);
+	else
+		let_fork(job, caller, notification->id);
+	sp_tracer_forget_idle(tracer, (pid_t)notification->pid);
 }
 
 /* A decision with the words to record it by. */
@@ -426,6 +528,8 @@ static struct ruling refuse_by(const char *rule, int err, const char *reason)
 /* What the inspection could not do. */
 static struct ruling rule_failure(const struct sp_inspection *in, int err)
 {
+	if (err == -EPERM)
+		return refuse_by("unstoppable", EPERM, "a process that could change it cannot be stopped");
 	if (err == -ETIMEDOUT)
 		return refuse_by("deadline", EAGAIN, "the caller could not be stopped and read in time");
 	if (in->ours)

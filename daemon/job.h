@@ -9,11 +9,16 @@
 struct sp_job_tools {
 	struct sp_gate_tools gate;
 	struct sp_audit *audit; /* or NULL */
-	const struct sp_filter *filter;
+	const struct sp_filter *filters; /* by enum sp_notified */
+	struct sp_list *jobs; /* struct sp_job.link */
 };
 
 [[nodiscard]] struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_plan *plan,
 					struct sp_error *e);
+
+/* A process without relatives in the index: of which of the jobs may it be? NULL: there is none. */
+struct sp_job *sp_job_guess(const struct sp_list *jobs, pid_t pid);
+bool sp_job_is_one_shot(const struct sp_job *job);
 
 void sp_job_process_born(struct sp_job *job, struct sp_process *process);
 void sp_job_process_gone(struct sp_job *job, struct sp_process *process);

@@ -45,7 +45,20 @@ static void release_context(scmp_filter_ctx *context)
 		seccomp_release(*context);
 }
 
-static int add_rules(scmp_filter_ctx context)
+/* The flags are in a register, which nobody can change meanwhile. One rule a call and a value: they may not overlap. */
+static int add_forks(scmp_filter_ctx context)
+{
+	int err = seccomp_rule_add(context, SCMP_ACT_NOTIFY, SCMP_SYS(fork), 0);
+
+	if (err == 0)
+		err = seccomp_rule_add(context, SCMP_ACT_NOTIFY, SCMP_SYS(vfork), 0);
+	if (err == 0)
+		err = seccomp_rule_add(context, SCMP_ACT_NOTIFY, SCMP_SYS(clone), 1,
+				       SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_UNTRACED | CLONE_THREAD, 0));
+	return err;
+}
+
+static int add_rules(scmp_filter_ctx context, enum sp_notified notified)
 {
 	/* Native 64 bit only: what comes with another arch value, or with the x32 bit, is a way around the rules. */
 	int err = seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
@@ -56,6 +69,8 @@ static int add_rules(scmp_filter_ctx context)
 		err = seccomp_rule_add(context, SCMP_ACT_NOTIFY, SCMP_SYS(execve), 0);
 	if (err == 0)
 		err = seccomp_rule_add(context, SCMP_ACT_NOTIFY, SCMP_SYS(execveat), 0);
+	if (err == 0 && notified == SP_NOTIFY_EXECS_AND_FORKS)
+		err = add_forks(context);
 	/* A child that no PTRACE_O_TRACE* option would show. */
 	if (err == 0)
 		err = seccomp_rule_add(context, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
@@ -88,12 +103,12 @@ static int export_program(scmp_filter_ctx context, struct sock_fprog *program)
 	return 0;
 }
 
-int sp_filter_compile(struct sp_filter *filter, struct sp_error *e)
+int sp_filter_compile(struct sp_filter *filter, enum sp_notified notified, struct sp_error *e)
 {
 	sp_cleanup(release_context) scmp_filter_ctx context = seccomp_init(SCMP_ACT_ALLOW);
 
 	*filter = (struct sp_filter){0};
-	int err = context != NULL ? add_rules(context) : -ENOMEM;
+	int err = context != NULL ? add_rules(context, notified) : -ENOMEM;
 	if (err == 0)
 		err = export_program(context, &filter->program);
 	if (err != 0)

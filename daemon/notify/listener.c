@@ -16,6 +16,7 @@ struct sp_listener {
 	uv_poll_t poll;
 	int fd;
 	void (*received)(const struct seccomp_notif *notification, void *context);
+	void (*hung_up)(void *context);
 	void *context;
 	size_t size; /* of a notification, as this kernel has it: may be larger than ours */
 	struct seccomp_notif *notification;
@@ -34,7 +35,7 @@ static void on_closed(uv_handle_t *handle)
 
 struct sp_listener *sp_listener_new(uv_loop_t *loop, int fd,
 				    void (*received)(const struct seccomp_notif *notification, void *context),
-				    void *context, struct sp_error *e)
+				    void (*hung_up)(void *context), void *context, struct sp_error *e)
 {
 	cleanup_close int owned = fd;
 	struct seccomp_notif_sizes sizes;
@@ -61,6 +62,7 @@ struct sp_listener *sp_listener_new(uv_loop_t *loop, int fd,
 	l->size = size;
 	l->notification = sp_steal_ptr(notification);
 	l->received = received;
+	l->hung_up = hung_up;
 	l->context = context;
 	l->poll.data = l;
 	(void)uv_poll_start(&l->poll, UV_READABLE | UV_DISCONNECT, on_readable);
@@ -81,6 +83,7 @@ static void on_readable(uv_poll_t *handle, int status, int events)
 	 * wait where there is nothing; after POLLIN it never does, since nobody else receives here. */
 	if (status != 0 || (events & UV_DISCONNECT) != 0) {
 		(void)uv_poll_stop(handle);
+		l->hung_up(l->context);
 		return;
 	}
 	memset(l->notification, 0, l->size); /* the kernel insists */

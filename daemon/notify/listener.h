@@ -10,11 +10,12 @@
 
 struct sp_listener;
 
-/* Takes over fd, on failure too. received is called for each notification, with data that is valid during the call.
+/* Takes over fd, on failure too. received is called for each notification, with data that is valid during the call; hung_up
+ * once, when no task is under the filter any more.
  * NULL with *e filled on failure. */
 [[nodiscard]] struct sp_listener *
 sp_listener_new(uv_loop_t *loop, int fd, void (*received)(const struct seccomp_notif *notification, void *context),
-		void *context, struct sp_error *e);
+		void (*hung_up)(void *context), void *context, struct sp_error *e);
 void sp_listener_close(struct sp_listener *listener); /* freed by the loop; NULL is fine */
 
 /* Lets the call go on (err 0) or makes it give err (positive errno). 0; -ENOENT: it is not waiting any more. */

@@ -16,6 +16,7 @@
 
 struct sp_job;
 struct sp_gate;
+struct sp_watch;
 
 /* An address space. Fields: the index's, except those marked. */
 struct sp_mm {
@@ -30,11 +31,13 @@ struct sp_process {
 	struct sp_list children, sibling; /* struct sp_process.sibling */
 	struct sp_list tasks; /* struct sp_task.process_link */
 	struct sp_list job_link; /* in the job's list of processes */
+	struct sp_watch *watch; /* tracker, one-shot: who tells of its end; NULL: the tracer itself */
 	uint64_t key; /* 1, 2, 3, ... within the job: tells processes apart where pids repeat */
 	pid_t tgid;
 	uint32_t task_count;
 	uint32_t generation; /* successful execs */
 	int status; /* wait status of the leader, once seen */
+	bool one_shot; /* tracker: its threads are in the index only while something happens to them */
 	bool group_stopped; /* tracker: the whole process is stopped by job control */
 };
 
@@ -46,11 +49,17 @@ struct sp_task {
 	struct sp_gate *gate; /* gate: the exec this task is waiting for, or NULL */
 	struct sp_task *vfork_parent; /* tracker: the task that the kernel suspends until this one execs or exits */
 	struct sp_task *vfork_child; /* tracker: the reverse */
+	union { /* tracker */
+		uint64_t buried_at; /* milliseconds of the loop; for a mark that belongs to nobody */
+		int resume_signal; /* with what to resume */
+	};
 	pid_t tid;
-	int resume_signal; /* tracker: with what to resume */
 	uint8_t state; /* tracker */
 	uint8_t resume; /* tracker: how to resume */
+	uint8_t forking; /* tracker, one-shot: it was let into a fork whose end has not been seen; 2: for a while already */
+	bool traced; /* tracker: attached */
 	bool interrupted; /* tracker: PTRACE_INTERRUPT sent, no stop seen since */
+	bool adopted; /* tracker: placed without its parent's word, which may still come */
 };
 
 struct sp_index;

@@ -85,6 +85,11 @@ static inline bool sp_arch_eintr_without_handler(long call)
 	}
 }
 
+static inline bool sp_arch_is_fork(long call)
+{
+	return call == SYS_fork || call == SYS_vfork || call == SYS_clone;
+}
+
 /* The clone flags of the fork, vfork or clone that a task in PTRACE_EVENT_FORK, VFORK or CLONE is in (clone3 never
  * gets that far: the filter answers ENOSYS). 0 or -errno. */
 [[nodiscard]] static inline int sp_arch_clone_flags(pid_t tid, unsigned long *flags)

@@ -43,6 +43,7 @@ struct sp_gate {
 	bool wide; /* hold on the whole job */
 	unsigned pending; /* FREEZING: how many had not stopped when last counted */
 	bool awaits_leader; /* one of them is the leader of other threads */
+	bool unstoppable; /* one of them cannot be traced */
 	uv_timer_t deadline;
 	bool has_timer;
 };
@@ -119,8 +120,9 @@ static void leave(struct guard *guard)
 
 static void begin(struct sp_gate *gate);
 static void judge(struct sp_gate *gate, int err);
+static void refuse_unseen(struct sp_gate *gate, int err);
 static void thaw(struct sp_gate *gate);
-static void recount(struct sp_gatekeeper *keeper, const struct sp_task *task);
+static void recount(struct sp_gatekeeper *keeper, const struct sp_mm *mm);
 static void arm(struct sp_gate *gate, unsigned deadline);
 static void disarm(struct sp_gate *gate);
 
@@ -241,6 +243,7 @@ void sp_gatekeeper_notified(struct sp_gatekeeper *k, struct sp_task *caller, con
 	/* execveat(dirfd, path, argv, envp, flags), execve(path, argv, envp) */
 	const __u64 *args = call->args + (by_fd ? 1 : 0);
 
+	const struct sp_mm *mm = caller->mm;
 	k->stats.execs++;
 	if (caller->gate != NULL)
 		happen(caller->gate, AGAIN);
@@ -266,28 +269,34 @@ void sp_gatekeeper_notified(struct sp_gatekeeper *k, struct sp_task *caller, con
 	in->argv_address = args[1];
 	in->envp_address = k->settings.want_env ? args[2] : 0;
 	begin(gate);
-	recount(k, caller); /* for others it counts as stopped from now on */
+	recount(k, mm); /* for others it counts as stopped from now on */
 }
 
 void sp_gatekeeper_exec_stop(struct sp_gatekeeper *k, struct sp_task *task)
 {
+	const struct sp_mm *mm = task->mm;
+
 	if (task->gate != NULL)
 		happen(task->gate, EXEC_STOP);
-	recount(k, task);
+	recount(k, mm);
 }
 
 void sp_gatekeeper_stopped(struct sp_gatekeeper *k, struct sp_task *task)
 {
+	const struct sp_mm *mm = task->mm;
+
 	if (task->gate != NULL)
 		happen(task->gate, STOP);
-	recount(k, task);
+	recount(k, mm);
 }
 
 void sp_gatekeeper_gone(struct sp_gatekeeper *k, struct sp_task *task)
 {
+	const struct sp_mm *mm = task->mm;
+
 	if (task->gate != NULL)
 		happen(task->gate, GONE);
-	recount(k, task);
+	recount(k, mm);
 }
 
 /* --- freeze and thaw --- */
@@ -304,11 +313,35 @@ static unsigned ask(struct sp_gate *gate, struct sp_task *task)
 {
 	if (task == gate->caller || task == gate->caller->vfork_parent)
 		return 0;
-	sp_tracer_interrupt(task);
-	if (is_frozen(task))
+	gate->unstoppable |= sp_tracer_interrupt(gate->keeper->tools.tracer, task) != 0;
+	if (is_frozen(task) || gate->unstoppable)
 		return 0;
 	gate->awaits_leader |= task->tid == task->process->tgid && task->process->task_count > 1;
 	return 1;
+}
+
+/* One-shot tracking: threads are in the index once they were looked for. */
+static void find_threads(struct sp_gate *gate, struct sp_process *process)
+{
+	gate->unstoppable |= process->one_shot && sp_tracer_find_threads(gate->keeper->tools.tracer, process) != 0;
+}
+
+static void find_all_threads(struct sp_gate *gate)
+{
+	struct sp_process *process;
+	struct sp_task *task;
+
+	if (!gate->caller->process->one_shot)
+		return;
+	if (gate->wide) {
+		sp_list_each (process, gate->keeper->processes, job_link)
+			find_threads(gate, process);
+		return;
+	}
+	/* What is found is added in front, so every process comes by at least once. */
+	sp_list_each (task, &gate->held->tasks, mm_link)
+		if (task->tid == task->process->tgid)
+			find_threads(gate, task->process);
 }
 
 /* Asks everybody in the freeze set, all at once; the stops come as events. How many are to come. */
@@ -318,7 +351,8 @@ static unsigned ask_all(struct sp_gate *gate)
 	struct sp_process *process;
 	struct sp_task *task;
 
-	gate->awaits_leader = false;
+	gate->awaits_leader = gate->unstoppable = false;
+	find_all_threads(gate);
 	if (!gate->wide) {
 		sp_list_each (task, &gate->held->tasks, mm_link)
 			pending += ask(gate, task);
@@ -334,9 +368,12 @@ static unsigned ask_all(struct sp_gate *gate)
 static bool has_memory_alone(const struct sp_task *caller)
 {
 	const struct sp_task *parent = caller->vfork_parent;
-	unsigned others = parent != NULL && parent->mm == caller->mm ? 1 : 0;
+	const bool shares = parent != NULL && parent->mm == caller->mm;
 
-	return caller->mm->task_count == 1 + others;
+	if (caller->mm->task_count != (shares ? 2 : 1))
+		return false;
+	return !caller->process->one_shot ||
+	       (sp_tracer_has_one_thread(caller->process) && (!shares || sp_tracer_has_one_thread(parent->process)));
 }
 
 /* Not one after the other: all are asked, then all stops are awaited. Every stop makes sure that no new task appeared. */
@@ -345,7 +382,7 @@ static void freeze(struct sp_gate *gate, struct guard *guard)
 	gate->pending = ask_all(gate);
 	gate->keeper->stats.frozen += gate->pending;
 	keep(guard, FREEZING);
-	if (gate->pending == 0) {
+	if (gate->pending == 0 || gate->unstoppable) {
 		happen(gate, FROZEN);
 		return;
 	}
@@ -403,7 +440,7 @@ static struct sp_gate *find_frozen(struct sp_list *freezing)
 		if (gate->pending > 0)
 			continue;
 		gate->pending = ask_all(gate);
-		if (gate->pending == 0)
+		if (gate->pending == 0 || gate->unstoppable)
 			return gate;
 	}
 	return NULL;
@@ -419,15 +456,15 @@ static void go_on_frozen(struct sp_list *freezing)
 	}
 }
 
-/* Something changed for this task: gates that wait for it count one less. A task that is counted twice only makes them look
+/* Something changed for a task of this memory, which may be gone: gates that wait for it count one less. A task that is counted twice only makes them look
  * closely too early. */
-static void recount(struct sp_gatekeeper *k, const struct sp_task *task)
+static void recount(struct sp_gatekeeper *k, const struct sp_mm *mm)
 {
 	struct sp_gate *gate;
 	bool look = false;
 
 	sp_list_each (gate, k->tools.freezing, freezing)
-		if (gate->keeper == k && gate->pending > 0 && (gate->wide || gate->held == task->mm))
+		if (gate->keeper == k && gate->pending > 0 && (gate->wide || gate->held == mm))
 			look |= --gate->pending == 0;
 	if (look)
 		go_on_frozen(k->tools.freezing);
@@ -536,8 +573,12 @@ static void on_frozen(struct sp_gate *gate)
 {
 	guard_gate(gate);
 	struct sp_gatekeeper *k = gate->keeper;
-	int err = sp_inspect(gate->in, false, k->tools.filesystems, k->tools.kinds);
 
+	if (gate->unstoppable) {
+		refuse_unseen(gate, -EPERM);
+		return;
+	}
+	int err = sp_inspect(gate->in, false, k->tools.filesystems, k->tools.kinds);
 	if (err == -EAGAIN) {
 		read_elsewhere(gate, &guard);
 		return;
@@ -560,19 +601,31 @@ static int answer_and_stop(struct sp_gate *gate, int err)
 	const struct sp_gatekeeper *k = gate->keeper;
 	bool first = k->tools.replies_survive || sp_tracer_sleeps_killably(gate->caller);
 
+	int sent = sp_tracer_attach(gate->caller);
+	if (sent != 0)
+		return sent;
 	if (first)
-		sp_tracer_interrupt(gate->caller);
+		(void)sp_tracer_interrupt(k->tools.tracer, gate->caller);
 	gate->answered = true;
-	int sent = sp_listener_answer(k->listener, gate->id, err);
+	sent = sp_listener_answer(k->listener, gate->id, err);
 	if (sent == 0 && !first)
-		sp_tracer_interrupt(gate->caller);
+		(void)sp_tracer_interrupt(k->tools.tracer, gate->caller);
 	return sent;
 }
 
+static void refuse(struct sp_gate *gate, int err);
+static void tell(struct sp_gate *gate, enum sp_outcome outcome, int err, const char *detail);
+
 static void let_go_on(struct sp_gate *gate, struct guard *guard)
 {
-	if (answer_and_stop(gate, 0) != 0)
-		return; /* not waiting any more: killed, or its call comes again */
+	int err = answer_and_stop(gate, 0);
+	if (err != 0 && !gate->answered) {
+		/* One-shot: somebody else traces it, or it is undumpable. It would run unseen. */
+		refuse(gate, EPERM);
+		tell(gate, SP_OUTCOME_FAILED, EPERM, NULL);
+	}
+	if (err != 0)
+		return; /* or it is not waiting any more: killed, or its call comes again */
 	keep(guard, CONTINUED);
 	if (gate->held != NULL || gate->wide)
 		arm(gate, gate->keeper->settings.exec_deadline);
@@ -584,10 +637,8 @@ static void refuse(struct sp_gate *gate, int err)
 	struct sp_gatekeeper *k = gate->keeper;
 	const unsigned own_hold = gate->held != NULL ? 1 : 0, own_wide = gate->wide ? 1 : 0;
 
-	if (gate->caller->mm->holds > own_hold || k->wide_holds > own_wide) {
-		(void)answer_and_stop(gate, err);
+	if ((gate->caller->mm->holds > own_hold || k->wide_holds > own_wide) && answer_and_stop(gate, err) == 0)
 		return;
-	}
 	gate->answered = true;
 	(void)sp_listener_answer(k->listener, gate->id, err);
 }
@@ -658,10 +709,15 @@ static void on_exec_stop(struct sp_gate *gate)
 {
 	guard_gate(gate);
 	char detail[SP_PATH_MAX + 64];
+	long call, result;
 
 	if (gate->keeper->settings.without_verify ||
 	    sp_verify(gate->in, gate->caller->process->tgid, detail, sizeof detail)) {
 		tell(gate, SP_OUTCOME_EXECED, 0, NULL);
+		return;
+	}
+	if (sp_tracer_syscall_result(gate->caller, &call, &result) != 0) {
+		tell(gate, SP_OUTCOME_VANISHED, 0, NULL); /* killed while it was looked at: nothing could be seen */
 		return;
 	}
 	gate->keeper->stats.mismatches++;

@@ -1,30 +1,39 @@
 /* See tracer.h. The whole behaviour is the table `actions`: what is done when a task in a state reports an event. */
 #include "ptrace/tracer.h"
 
+#include "procindex/exits.h"
+#include "procindex/life.h"
 #include "ptrace/arch.h"
+#include "ptrace/status.h"
+#include "ptrace/waiting.h"
 #include "util/cleanup.h"
 #include "util/proc.h"
 
+#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <linux/kcmp.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <time.h>
 
 /* One read of the signalfd is followed by at most this many events before the loop serves its other fds. */
 enum { EVENTS_PER_TURN = 128 };
 
-/* A newborn whose parent has not named it after this many milliseconds was born to a parent that was killed in the middle of
- * the fork. Normally the parent's event comes within microseconds. */
-enum { ORPHAN_AFTER = 20 };
+/* Milliseconds. */
+enum {
+	/* A newborn whose parent has not named it by then was probably born to a parent that was killed in the middle of the
+	 * fork. Normally the parent's event comes within microseconds; on a busy machine it may still come. */
+	ORPHAN_AFTER = 20,
+	MARKS_LAST = 10000, /* no parent is that late */
+	ASK_ALL_AFTER = 1, /* a turn that could not ask everybody */
+	FORK_FAILED_AFTER = 200, /* one-shot: a caller that was let into fork and does not come out with a child */
+};
 
 enum state {
+	UNTRACED, /* one-shot tracking: runs without us until its next fork or exec */
 	EXPECTED, /* the parent's fork event named it; its own first stop has not come yet */
 	NEWBORN, /* its first stop has come, the parent's event has not: nobody knows whose it is */
 	RUNNING,
@@ -40,7 +49,8 @@ enum event {
 	GROUP_STOP,
 	FORK, /* PTRACE_EVENT_FORK, VFORK or CLONE */
 	EXEC,
-	SIGNAL, /* signal-delivery-stop */
+	SIGNAL, /* signal-delivery-stop; for an untraced root: stopped by job control */
+	CONTINUED, /* an untraced root goes on after that */
 	EXIT,
 	EVENTS,
 };
@@ -48,18 +58,23 @@ enum event {
 enum resume { RESUME_CONT, RESUME_LISTEN };
 
 struct sp_tracer {
+	uv_loop_t *loop;
 	struct sp_index *index;
 	const struct sp_tracer_ops *ops;
 	void *context;
+	struct sp_waiting waiting;
+	struct sp_exits *exits; /* made for the first job in one-shot tracking */
 	uv_poll_t sigchld;
-	uv_idle_t more; /* runs while events may be waiting for which SIGCHLD will not come again */
-	uv_timer_t orphans; /* runs while a newborn is unclaimed */
+	uv_idle_t more; /* runs while a turn is not over */
+	uv_timer_t ask_all; /* runs after a turn that could not ask everybody */
+	uv_timer_t newborns; /* runs while there are tasks in NEWBORN or BURIED */
+	uv_timer_t forks; /* runs while callers of fork are traced in one-shot tracking */
 	int signal_fd;
 	int open_handles;
-	struct sp_job *last_job; /* the one that was seized last */
-	unsigned jobs; /* root processes seized so far */
+	const struct sp_task *settling; /* its stop is being told: it goes on afterwards, not meanwhile */
 	unsigned unclaimed; /* tasks in NEWBORN */
 	unsigned buried; /* tasks in BURIED */
+	unsigned forking; /* tasks whose fork goes on, in one-shot tracking */
 	struct sp_tracer_stats stats;
 };
 
@@ -73,25 +88,32 @@ struct report {
 
 static void on_sigchld(uv_poll_t *handle, int status, int events);
 static void on_more(uv_idle_t *handle);
+static void on_ask_all(uv_timer_t *timer);
+static void on_newborns(uv_timer_t *timer);
+static void on_forks(uv_timer_t *timer);
+static void on_ended(pid_t tgid, void *process, int status, void *context);
 static void pump(struct sp_tracer *t);
 static void dispatch(struct sp_tracer *t, pid_t tid, int status);
-static void on_orphans(uv_timer_t *timer);
+static void bury(struct sp_tracer *t, struct sp_task *task);
+static void set_forking(struct sp_tracer *t, struct sp_task *task, bool forking);
 
 typedef void action(struct sp_tracer *t, struct sp_task *task, const struct report *report);
 static action on_birth, on_stop, on_group_stop, on_fork, on_exec, on_signal, on_death, on_unclaimed_death, unexpected;
+static action on_root_stopped, on_root_continued;
 
 /* clang-format off */
 static action *const actions[STATES][EVENTS] = {
-	/*             STOP        GROUP_STOP     FORK        EXEC        SIGNAL      EXIT */
-	[EXPECTED]  = {on_birth,   on_birth,      unexpected, unexpected, unexpected, on_death},
-	[NEWBORN]   = {unexpected, unexpected,    unexpected, unexpected, unexpected, on_unclaimed_death},
-	[RUNNING]   = {on_stop,    on_group_stop, on_fork,    on_exec,    on_signal,  on_death},
+	/*             STOP        GROUP_STOP     FORK        EXEC        SIGNAL           CONTINUED          EXIT */
+	[UNTRACED]  = {unexpected, unexpected,    unexpected, unexpected, on_root_stopped, on_root_continued, on_death},
+	[EXPECTED]  = {on_birth,   on_birth,      unexpected, unexpected, unexpected,      unexpected,        on_death},
+	[NEWBORN]   = {unexpected, unexpected,    unexpected, unexpected, unexpected,      unexpected,        on_unclaimed_death},
+	[RUNNING]   = {on_stop,    on_group_stop, on_fork,    on_exec,    on_signal,       unexpected,        on_death},
 	/* A stopped leader may be replaced by a thread of its that execs; nothing else but death can happen to it. */
-	[STOPPED]   = {on_stop,    on_group_stop, unexpected, on_exec,    unexpected, on_death},
-	[LISTENING] = {on_stop,    on_group_stop, unexpected, on_exec,    on_signal,  on_death},
-	[ENDED]     = {unexpected, unexpected,    unexpected, on_exec,    unexpected, on_death},
+	[STOPPED]   = {on_stop,    on_group_stop, unexpected, on_exec,    unexpected,      unexpected,        on_death},
+	[LISTENING] = {on_stop,    on_group_stop, unexpected, on_exec,    on_signal,       unexpected,        on_death},
+	[ENDED]     = {unexpected, unexpected,    unexpected, on_exec,    unexpected,      unexpected,        on_death},
 	/* The kernel has given the tid to somebody else: the stop is the first of a new task. */
-	[BURIED]    = {on_birth,   on_birth,      unexpected, unexpected, unexpected, on_unclaimed_death},
+	[BURIED]    = {on_birth,   on_birth,      unexpected, unexpected, unexpected,      unexpected,        on_unclaimed_death},
 };
 /* clang-format on */
 
@@ -104,6 +126,7 @@ struct sp_tracer *sp_tracer_new(uv_loop_t *loop, struct sp_index *index, const s
 		sp_fail(e, ENOMEM, "out of memory");
 		return NULL;
 	}
+	t->loop = loop;
 	t->index = index;
 	t->ops = ops;
 	t->context = context;
@@ -121,9 +144,11 @@ struct sp_tracer *sp_tracer_new(uv_loop_t *loop, struct sp_index *index, const s
 		return NULL;
 	}
 	(void)uv_idle_init(loop, &t->more);
-	(void)uv_timer_init(loop, &t->orphans);
-	t->sigchld.data = t->more.data = t->orphans.data = t;
-	t->open_handles = 3;
+	(void)uv_timer_init(loop, &t->ask_all);
+	(void)uv_timer_init(loop, &t->newborns);
+	(void)uv_timer_init(loop, &t->forks);
+	t->sigchld.data = t->more.data = t->ask_all.data = t->newborns.data = t->forks.data = t;
+	t->open_handles = 5;
 	t->signal_fd = sp_steal_fd(&fd);
 	(void)uv_poll_start(&t->sigchld, UV_READABLE, on_sigchld);
 	return sp_steal_ptr(t);
@@ -136,29 +161,58 @@ static void on_closed(uv_handle_t *handle)
 	if (--t->open_handles > 0)
 		return;
 	(void)close(t->signal_fd);
+	sp_waiting_free(&t->waiting);
 	free(t);
 }
 
-static void collect_buried(struct sp_task *task, void *context)
+/* A mark for a tid that has not been named by a parent: until its first stop or its end, or after it. */
+static void mark_buried(struct sp_tracer *t, struct sp_task *task)
 {
-	struct sp_task **found = context;
+	task->state = BURIED;
+	task->buried_at = uv_now(t->loop);
+	t->buried++;
+}
 
-	if (task->state == BURIED)
-		*found = task;
+struct mark_search {
+	uint64_t before;
+	struct sp_task *found;
+};
+
+static void find_mark(struct sp_task *task, void *context)
+{
+	struct mark_search *s = context;
+
+	if (task->state == BURIED && task->buried_at <= s->before)
+		s->found = task;
+}
+
+static void forget_marks(struct sp_tracer *t, uint64_t before)
+{
+	struct mark_search s = {.before = before};
+
+	do {
+		s.found = NULL;
+		sp_index_each(t->index, find_mark, &s);
+		if (s.found == NULL)
+			return;
+		(void)sp_index_remove(t->index, s.found);
+		t->buried--;
+	} while (t->buried > 0);
 }
 
 /* Parents that were killed never tell of the children they had: what is buried then stays, until here. */
 static void forget_buried(struct sp_tracer *t)
 {
-	while (t->buried > 0) {
-		struct sp_task *task = NULL;
+	if (t->buried > 0)
+		forget_marks(t, UINT64_MAX);
+}
 
-		sp_index_each(t->index, collect_buried, &task);
-		if (task == NULL)
-			break;
-		(void)sp_index_remove(t->index, task);
-		t->buried--;
-	}
+static void look_after_newborns(struct sp_tracer *t)
+{
+	if (!uv_is_active((uv_handle_t *)&t->newborns))
+		(void)uv_timer_start(&t->newborns, on_newborns, t->unclaimed > 0 ? ORPHAN_AFTER : MARKS_LAST, 0);
+	else if (t->unclaimed > 0 && uv_timer_get_due_in(&t->newborns) > ORPHAN_AFTER)
+		(void)uv_timer_start(&t->newborns, on_newborns, ORPHAN_AFTER, 0);
 }
 
 void sp_tracer_close(struct sp_tracer *t)
@@ -166,7 +220,10 @@ void sp_tracer_close(struct sp_tracer *t)
 	forget_buried(t);
 	uv_close((uv_handle_t *)&t->sigchld, on_closed);
 	uv_close((uv_handle_t *)&t->more, on_closed);
-	uv_close((uv_handle_t *)&t->orphans, on_closed);
+	uv_close((uv_handle_t *)&t->ask_all, on_closed);
+	uv_close((uv_handle_t *)&t->newborns, on_closed);
+	uv_close((uv_handle_t *)&t->forks, on_closed);
+	sp_exits_close(t->exits);
 }
 
 /* To continue ourselves, whom nobody traces, is ESRCH for the kernel; a filter that refuses ptrace says EPERM first. */
@@ -175,74 +232,139 @@ static bool ptrace_is_filtered(void)
 	return ptrace(PTRACE_CONT, getpid(), NULL, NULL) != 0 && errno == EPERM;
 }
 
-int sp_tracer_seize(struct sp_tracer *t, pid_t pid, struct sp_job *job, struct sp_process **root, struct sp_error *e)
-{
-	const unsigned long options =
-		PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
-	struct sp_task *task = sp_index_add(t->index, pid);
+static const unsigned long options =
+	PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
 
+static int refuse_to_seize(pid_t pid, int err, struct sp_error *e)
+{
+	if (err == EPERM && ptrace_is_filtered())
+		return sp_fail(e, EBUSY,
+			       "already supervised: the filter of a job, or of another sandbox, is in force here and "
+			       "refuses ptrace");
+	return sp_fail(e, err, "cannot trace process %d: %s", pid,
+		       err == EPERM ? "it is traced already, or Yama or missing rights forbid it" : strerror(err));
+}
+
+/* What one-shot tracking needs besides. */
+static int prepare_one_shot(struct sp_tracer *t, struct sp_error *e)
+{
+	static const struct sp_exits_ops exits_ops = {.ended = on_ended};
+
+	if (t->exits == NULL)
+		t->exits = sp_exits_new(t->loop, SP_EXITS_BEST, &exits_ops, t, e);
+	t->waiting.options = WUNTRACED | WCONTINUED; /* of roots, which are our children */
+	return t->exits != NULL ? 0 : -e->err;
+}
+
+int sp_tracer_seize(struct sp_tracer *t, pid_t pid, struct sp_job *job, bool one_shot, struct sp_process **root,
+		    struct sp_error *e)
+{
+	int err = one_shot ? prepare_one_shot(t, e) : 0;
+	if (err != 0)
+		return err;
+	struct sp_task *task = sp_index_add(t->index, pid);
 	if (task == NULL)
 		return sp_fail(e, ENOMEM, "out of memory");
 	if (sp_index_place(t->index, task, NULL, NULL, job, 1, NULL) != 0) {
 		(void)sp_index_remove(t->index, task);
 		return sp_fail(e, ENOMEM, "out of memory");
 	}
+	task->process->one_shot = one_shot;
 	task->state = RUNNING;
+	task->traced = true;
 	if (ptrace(PTRACE_SEIZE, pid, NULL, options) != 0) {
-		int err = errno;
-
+		err = errno;
 		sp_index_free_process(t->index, sp_index_remove(t->index, task));
-		if (err == EPERM && ptrace_is_filtered())
-			return sp_fail(e, EBUSY,
-				       "already supervised: the filter of a job, or of another sandbox, is in force "
-				       "here and refuses ptrace");
-		return sp_fail(e, err, "cannot trace process %d: %s", pid,
-			       err == EPERM ? "it is traced already, or Yama or missing rights forbid it"
-					    : strerror(err));
+		return refuse_to_seize(pid, err, e);
 	}
-	t->last_job = job;
-	t->jobs++;
 	*root = task->process;
 	return 0;
 }
 
 bool sp_tracer_is_stopped(const struct sp_task *task)
 {
-	return task->state != RUNNING || task->vfork_child != NULL;
+	return (task->state != RUNNING && task->state != UNTRACED) || task->vfork_child != NULL;
 }
 
-static char run_state(pid_t tid);
+static bool is_leader(const struct sp_task *task)
+{
+	return task->tid == task->process->tgid;
+}
 
 /* The leader's end is not reported while threads of its are alive, though SIGCHLD comes for it. */
 static bool is_ended_leader(const struct sp_task *task)
 {
-	return task->tid == task->process->tgid && task->process->task_count > 1 && run_state(task->tid) == 'Z';
+	return is_leader(task) && task->process->task_count > 1 && sp_status_letter(task->tid) == 'Z';
 }
 
-void sp_tracer_interrupt(struct sp_task *task)
+int sp_tracer_attach(struct sp_task *task)
 {
-	if (task->state != RUNNING)
-		return;
+	if (task->state != UNTRACED)
+		return 0;
+	if (ptrace(PTRACE_SEIZE, task->tid, NULL, options) == 0) {
+		task->state = RUNNING;
+		task->traced = true;
+		return 0;
+	}
+	const int err = errno;
+	const char letter = sp_status_letter(task->tid);
+
+	if (err != ESRCH && letter != 0 && letter != 'Z' && letter != 'X')
+		return -err;
+	task->state = ENDED;
+	return 0;
+}
+
+int sp_tracer_interrupt(struct sp_tracer *t, struct sp_task *task)
+{
+	int err = sp_tracer_attach(task);
+
+	if (err != 0 || task->state != RUNNING)
+		return err;
 	/* ESRCH: it is dying, its exit comes as an event */
-	if (!task->interrupted && ptrace(PTRACE_INTERRUPT, task->tid, NULL, NULL) == 0)
+	if (!task->interrupted && ptrace(PTRACE_INTERRUPT, task->tid, NULL, NULL) == 0) {
 		task->interrupted = true;
+		sp_waiting_expect(&t->waiting, task->tid);
+	}
 	if (is_ended_leader(task))
 		task->state = ENDED;
+	return 0;
 }
 
 bool sp_tracer_sleeps_killably(const struct sp_task *task)
 {
 	/* TASK_KILLABLE shows as D (fs/proc/array.c). The caller may be waiting for our CPU to get there. */
 	for (int turn = 0; turn < 20; turn++) {
-		if (run_state(task->tid) == 'D')
+		if (sp_status_letter(task->tid) == 'D')
 			return true;
 		(void)sched_yield();
 	}
 	return false;
 }
 
-static void resume(struct sp_task *task)
+/* Lets go of a task in one-shot tracking. The index forgets threads, since nobody would tell of their end. */
+static void detach(struct sp_tracer *t, struct sp_task *task)
 {
+	/* In a group-stop it stays stopped (ptrace(2)). */
+	const long signal = task->resume == RESUME_CONT ? task->resume_signal : 0;
+
+	task->resume_signal = 0;
+	if (ptrace(PTRACE_DETACH, task->tid, NULL, signal) != 0) {
+		task->state = RUNNING; /* SIGKILL has taken it out of its stop, its exit comes as an event */
+		return;
+	}
+	task->state = UNTRACED;
+	task->traced = task->interrupted = false;
+	if (!is_leader(task))
+		(void)sp_index_remove(t->index, task);
+}
+
+static void resume(struct sp_tracer *t, struct sp_task *task)
+{
+	if (task->process->one_shot && task->gate == NULL && !task->forking) {
+		detach(t, task);
+		return;
+	}
 	/* ESRCH in either: SIGKILL has taken it out of its stop, its exit comes as an event */
 	if (task->resume == RESUME_LISTEN) {
 		task->state = LISTENING;
@@ -256,14 +378,24 @@ static void resume(struct sp_task *task)
 
 void sp_tracer_release(struct sp_tracer *t, struct sp_task *task)
 {
-	if (task->state == STOPPED && !t->ops->held(task, t->context))
-		resume(task);
+	if (task->state == STOPPED && task != t->settling && !t->ops->held(task, t->context))
+		resume(t, task);
+	else if (task->state == ENDED && !task->traced && !is_leader(task))
+		(void)sp_index_remove(t->index, task); /* found dead when it was to be stopped */
 }
 
 void sp_tracer_kill(const struct sp_process *process)
 {
-	/* A traced process is not reaped by anybody but us, so its pid cannot have been given to another. */
-	(void)kill(process->tgid, SIGKILL);
+	if (process->watch == NULL) {
+		/* A traced process, and a child of ours, is not reaped by anybody else: its pid is not another's. */
+		(void)kill(process->tgid, SIGKILL);
+		return;
+	}
+	uint64_t identity;
+	cleanup_close int fd = sp_life_open(process->tgid);
+	if (fd >= 0 && sp_life_identity(fd, process->tgid, sp_life_has_inodes(), &identity) == 0 &&
+	    identity == process->watch->identity)
+		(void)pidfd_send_signal(fd, SIGKILL, NULL, 0);
 }
 
 int sp_tracer_syscall_result(const struct sp_task *task, long *call, long *result)
@@ -286,11 +418,19 @@ struct sp_tracer_stats sp_tracer_stats(const struct sp_tracer *t)
 const char *sp_tracer_state_name(const struct sp_task *task)
 {
 	static const char *const names[STATES] = {
-		[EXPECTED] = "expected",   [NEWBORN] = "newborn", [RUNNING] = "running", [STOPPED] = "stopped",
-		[LISTENING] = "listening", [ENDED] = "ended",     [BURIED] = "buried",
+		[UNTRACED] = "untraced", [EXPECTED] = "expected",   [NEWBORN] = "newborn", [RUNNING] = "running",
+		[STOPPED] = "stopped",   [LISTENING] = "listening", [ENDED] = "ended",     [BURIED] = "buried",
 	};
 
 	return names[task->state];
+}
+
+/* --- events --- */
+
+static void begin_turn(struct sp_tracer *t, pid_t named, bool all)
+{
+	sp_waiting_begin(&t->waiting, named, sp_index_size(t->index), all);
+	pump(t);
 }
 
 static void on_sigchld(uv_poll_t *handle, int status, int events)
@@ -302,7 +442,7 @@ static void on_sigchld(uv_poll_t *handle, int status, int events)
 	if (status != 0 || read(t->signal_fd, &info, sizeof info) != sizeof info)
 		return;
 	t->stats.wakeups++;
-	pump(t);
+	begin_turn(t, (pid_t)info.ssi_pid, false);
 }
 
 static void on_more(uv_idle_t *handle)
@@ -310,21 +450,31 @@ static void on_more(uv_idle_t *handle)
 	pump(handle->data);
 }
 
+static void on_ask_all(uv_timer_t *timer)
+{
+	begin_turn(timer->data, 0, true);
+}
+
 /* SIGCHLD coalesces: one that is pending stands for any number of events. So ask until there is no more. */
 static void pump(struct sp_tracer *t)
 {
 	for (int i = 0; i < EVENTS_PER_TURN; i++) {
 		int status;
-		pid_t tid = waitpid(-1, &status, __WALL | WNOHANG);
+		bool all;
+		pid_t tid = sp_waiting_next(&t->waiting, &status, &all);
 
-		if (tid <= 0) {
-			t->stats.full_scans++;
-			(void)uv_idle_stop(&t->more);
-			t->ops->quiet(t->context);
-			return;
+		if (tid != 0) {
+			t->stats.events++;
+			dispatch(t, tid, status);
+			continue;
 		}
-		t->stats.events++;
-		dispatch(t, tid, status);
+		(void)uv_idle_stop(&t->more);
+		if (!all)
+			(void)uv_timer_start(&t->ask_all, on_ask_all, ASK_ALL_AFTER, 0);
+		else if (t->buried > 0 && t->buried == sp_index_size(t->index))
+			forget_buried(t); /* nobody is left who could name them */
+		t->ops->quiet(t->context);
+		return;
 	}
 	(void)uv_idle_start(&t->more, on_more);
 }
@@ -334,7 +484,7 @@ static struct report classify(pid_t tid, int status)
 	struct report r = {.tid = tid, .status = status};
 
 	if (!WIFSTOPPED(status)) {
-		r.event = EXIT;
+		r.event = WIFCONTINUED(status) ? CONTINUED : EXIT;
 		return r;
 	}
 	r.signal = WSTOPSIG(status);
@@ -369,8 +519,7 @@ static void dispatch(struct sp_tracer *t, pid_t tid, int status)
 			(void)kill(tid, SIGKILL);
 			return;
 		}
-		task->state = BURIED;
-		t->buried++;
+		mark_buried(t, task);
 	}
 	task->interrupted = false;
 	actions[task->state][report.event](t, task, &report);
@@ -382,7 +531,9 @@ static void settle(struct sp_tracer *t, struct sp_task *task, enum resume how, i
 	task->state = STOPPED;
 	task->resume = (uint8_t)how;
 	task->resume_signal = signal;
+	t->settling = task;
 	t->ops->stopped(task, t->context);
+	t->settling = NULL;
 	sp_tracer_release(t, task);
 }
 
@@ -397,8 +548,8 @@ static void repair_eintr(const struct sp_task *task)
 		return;
 	if (sp_arch_peek(task->tid, SP_ARCH_CALL, &call) != 0)
 		return;
-	if (result == -SP_ERESTARTSYS && sp_arch_is_exec(call))
-		/* Notified, but interrupted before we had received it. exec never gives EINTR natively. */
+	if (result == -SP_ERESTARTSYS && (sp_arch_is_exec(call) || sp_arch_is_fork(call)))
+		/* Notified, but interrupted before we had received it. Neither gives EINTR natively. */
 		sp_tracer_restart_call(task);
 	else if (result == -EINTR && sp_arch_eintr_without_handler(call))
 		(void)sp_arch_poke(task->tid, SP_ARCH_RESULT, -SP_ERESTARTNOHAND);
@@ -408,10 +559,10 @@ static void on_birth(struct sp_tracer *t, struct sp_task *task, const struct rep
 {
 	if (task->state == BURIED) {
 		t->buried--;
-		if (t->unclaimed++ == 0)
-			(void)uv_timer_start(&t->orphans, on_orphans, ORPHAN_AFTER, 0);
+		t->unclaimed++;
 		task->state = NEWBORN;
 		task->resume = report->event == GROUP_STOP ? RESUME_LISTEN : RESUME_CONT;
+		look_after_newborns(t);
 		return;
 	}
 	settle(t, task, report->event == GROUP_STOP ? RESUME_LISTEN : RESUME_CONT, 0);
@@ -420,6 +571,7 @@ static void on_birth(struct sp_tracer *t, struct sp_task *task, const struct rep
 static void on_stop(struct sp_tracer *t, struct sp_task *task, const struct report *report)
 {
 	(void)report;
+	set_forking(t, task, false);
 	if (task->state == LISTENING) {
 		if (task->process->group_stopped) {
 			task->process->group_stopped = false;
@@ -437,13 +589,25 @@ static void on_group_stop(struct sp_tracer *t, struct sp_task *task, const struc
 	bool first = !process->group_stopped;
 
 	/* No repair: a call that job control interrupts gives EINTR natively, too. */
+	set_forking(t, task, false);
 	process->group_stopped = true;
-	settle(t, task, RESUME_LISTEN, 0);
 	if (first)
 		t->ops->group_stop(process, report->signal, t->context);
+	settle(t, task, RESUME_LISTEN, 0);
 }
 
-static bool ignores(pid_t tid, int signal);
+static void on_root_stopped(struct sp_tracer *t, struct sp_task *task, const struct report *report)
+{
+	task->process->group_stopped = true;
+	t->ops->group_stop(task->process, report->signal, t->context);
+}
+
+static void on_root_continued(struct sp_tracer *t, struct sp_task *task, const struct report *report)
+{
+	(void)report;
+	task->process->group_stopped = false;
+	t->ops->group_stop(task->process, 0, t->context);
+}
 
 /* SIGSTOP and its kin interrupt calls for everybody to see, unless the program ignores them. */
 static bool will_stop(const struct sp_task *task, int signal)
@@ -454,7 +618,7 @@ static bool will_stop(const struct sp_task *task, int signal)
 	case SIGTSTP:
 	case SIGTTIN:
 	case SIGTTOU:
-		return !ignores(task->tid, signal);
+		return !sp_status_ignores(task->tid, signal);
 	default:
 		return false;
 	}
@@ -462,10 +626,25 @@ static bool will_stop(const struct sp_task *task, int signal)
 
 static void on_signal(struct sp_tracer *t, struct sp_task *task, const struct report *report)
 {
+	set_forking(t, task, false);
 	if (!will_stop(task, report->signal))
 		repair_eintr(task);
 	/* The same signal number: the kernel keeps the siginfo (ptrace_signal() in kernel/signal.c). */
 	settle(t, task, RESUME_CONT, report->signal);
+}
+
+/* One-shot tracking: somebody must tell of its end. */
+static int watch(struct sp_tracer *t, struct sp_process *process)
+{
+	process->watch = calloc(1, sizeof *process->watch);
+	if (process->watch == NULL)
+		return -ENOMEM;
+	int err = sp_exits_watch(t->exits, process->watch, process->tgid, process);
+	if (err == 0)
+		return 0;
+	free(process->watch);
+	process->watch = NULL;
+	return err == -ESRCH ? 0 : err; /* killed: it is traced still, and its end an event */
 }
 
 /* Puts a child in its place: the parent's process and memory, as the clone flags say. */
@@ -476,9 +655,71 @@ static int place_child(struct sp_tracer *t, struct sp_task *parent, struct sp_ta
 	if ((flags & CLONE_THREAD) != 0)
 		return sp_index_place(t->index, child, parent->process, NULL, NULL, 0, share);
 	int err = sp_index_place(t->index, child, NULL, parent->process, parent->process->job, 0, share);
-	if (err == 0)
-		t->ops->process_born(child->process, t->context);
-	return err;
+	if (err != 0)
+		return err;
+	child->process->one_shot = parent->process->one_shot;
+	t->ops->process_born(child->process, t->context);
+	return child->process->one_shot ? watch(t, child->process) : 0;
+}
+
+/* The process that had this pid has ended, and its end has not been told yet. */
+static void end_former_user(struct sp_tracer *t, pid_t tid)
+{
+	struct sp_task *former = sp_index_find(t->index, tid);
+
+	if (former == NULL || former->process == NULL || former->traced)
+		return;
+	if (is_leader(former) && former->process->watch != NULL)
+		sp_exits_poll_now(t->exits, former->process->watch);
+	former = sp_index_find(t->index, tid);
+	if (former != NULL && former->process != NULL && !former->traced)
+		bury(t, former);
+}
+
+/* A child as its parent's event names it. NULL: it must not run, or is dead already. */
+static struct sp_task *find_child(struct sp_tracer *t, pid_t tid)
+{
+	end_former_user(t, tid);
+	struct sp_task *child = sp_index_find(t->index, tid);
+	if (child == NULL) {
+		child = sp_index_add(t->index, tid);
+		if (child == NULL) {
+			(void)kill(tid, SIGKILL); /* no memory: what is not in the index must not run */
+			return NULL;
+		}
+		child->state = EXPECTED;
+		sp_waiting_expect(&t->waiting, tid);
+		return child;
+	}
+	if (child->state != BURIED)
+		return child;
+	(void)sp_index_remove(t->index, child);
+	t->buried--;
+	return NULL;
+}
+
+static void take_child(struct sp_tracer *t, struct sp_task *parent, struct sp_task *child, unsigned long flags)
+{
+	const bool adopted = child->state != EXPECTED && child->state != NEWBORN;
+
+	if (adopted)
+		child->adopted = false;
+	else if (place_child(t, parent, child, flags) != 0)
+		(void)kill(child->tid, SIGKILL); /* no memory, no fd: what is not known must not run */
+	if (child->process == NULL) {
+		if (child->state == NEWBORN)
+			t->unclaimed--;
+		mark_buried(t, child); /* until its end is reported */
+		return;
+	}
+	if ((flags & CLONE_VFORK) != 0 && !(adopted && child->process->generation > 0)) {
+		child->vfork_parent = parent;
+		parent->vfork_child = child;
+	}
+	if (child->state == NEWBORN) {
+		t->unclaimed--;
+		settle(t, child, child->resume, 0);
+	}
 }
 
 static void on_fork(struct sp_tracer *t, struct sp_task *parent, const struct report *report)
@@ -486,51 +727,60 @@ static void on_fork(struct sp_tracer *t, struct sp_task *parent, const struct re
 	unsigned long child_tid = 0, flags = 0;
 
 	(void)report;
-	if (ptrace(PTRACE_GETEVENTMSG, parent->tid, NULL, &child_tid) != 0 ||
-	    sp_arch_clone_flags(parent->tid, &flags) != 0) {
-		/* Killed meanwhile: its exit follows, and the child is an orphan. */
-		settle(t, parent, RESUME_CONT, 0);
-		return;
-	}
-	struct sp_task *child = sp_index_find(t->index, (pid_t)child_tid);
-	if (child != NULL && child->state == BURIED) {
-		(void)sp_index_remove(t->index, child);
-		t->buried--;
-		settle(t, parent, RESUME_CONT, 0);
-		return;
-	}
-	bool adopted = child != NULL && child->state != NEWBORN;
-	bool born = child != NULL;
-	if (!born)
-		child = sp_index_add(t->index, (pid_t)child_tid);
-	if (child == NULL || (!adopted && place_child(t, parent, child, flags) != 0)) {
-		(void)kill((pid_t)child_tid, SIGKILL); /* no memory: what is not in the index must not run */
-		settle(t, parent, RESUME_CONT, 0);
-		return;
-	}
-	if ((flags & CLONE_VFORK) != 0 && !(adopted && child->process->generation > 0)) {
-		child->vfork_parent = parent;
-		parent->vfork_child = child;
-	}
-	if (!born) {
-		child->state = EXPECTED;
-	} else if (!adopted) {
-		t->unclaimed--;
-		settle(t, child, child->resume, 0);
+	set_forking(t, parent, false);
+	/* Otherwise it was killed meanwhile: its exit follows, and the child is an orphan. */
+	if (ptrace(PTRACE_GETEVENTMSG, parent->tid, NULL, &child_tid) == 0 &&
+	    sp_arch_clone_flags(parent->tid, &flags) == 0) {
+		struct sp_task *child = find_child(t, (pid_t)child_tid);
+
+		if (child != NULL)
+			take_child(t, parent, child, flags);
 	}
 	settle(t, parent, RESUME_CONT, 0);
 }
 
+/* A child that was adopted: its parent's event may still name it, and must find that it is dead. */
+static void leave_mark(struct sp_tracer *t, pid_t tid)
+{
+	struct sp_task *mark = sp_index_add(t->index, tid);
+
+	if (mark != NULL)
+		mark_buried(t, mark);
+}
+
+static void end_process(struct sp_tracer *t, struct sp_process *process)
+{
+	if (process->watch != NULL)
+		sp_exits_forget(t->exits, process->watch);
+	free(process->watch);
+	process->watch = NULL;
+	t->ops->process_gone(process, t->context);
+	sp_index_free_process(t->index, process);
+}
+
 static void bury(struct sp_tracer *t, struct sp_task *task)
 {
+	const bool adopted = task->adopted;
+	const pid_t tid = task->tid;
+
+	set_forking(t, task, false);
 	task->state = BURIED; /* nobody shall wait for it to stop */
 	if (task->process != NULL)
 		t->ops->gone(task, t->context);
 	struct sp_process *process = sp_index_remove(t->index, task);
-	if (process == NULL)
-		return;
-	t->ops->process_gone(process, t->context);
-	sp_index_free_process(t->index, process);
+	if (adopted)
+		leave_mark(t, tid);
+	if (process != NULL)
+		end_process(t, process);
+}
+
+static void bury_others(struct sp_tracer *t, struct sp_process *process, const struct sp_task *except)
+{
+	struct sp_task *task, *next;
+
+	sp_list_each_safe (task, next, &process->tasks, process_link)
+		if (task != except)
+			bury(t, task);
 }
 
 static void vfork_done(struct sp_task *child)
@@ -554,6 +804,8 @@ static struct sp_task *take_leaders_place(struct sp_tracer *t, struct sp_task *l
 		return leader;
 	}
 	pid_t tid = leader->tid;
+	thread->adopted = leader->adopted;
+	leader->adopted = false;
 	bury(t, leader);
 	sp_index_rename(t->index, thread, tid);
 	return thread;
@@ -566,16 +818,15 @@ static void on_exec(struct sp_tracer *t, struct sp_task *task, const struct repo
 	(void)report;
 	if (process->task_count > 1)
 		task = take_leaders_place(t, task);
-	struct sp_task *sibling, *next;
-	sp_list_each_safe (sibling, next, &process->tasks, process_link)
-		if (sibling != task)
-			bury(t, sibling);
+	bury_others(t, process, task);
 	vfork_done(task);
 	task->state = STOPPED;
 	task->resume = RESUME_CONT;
 	task->resume_signal = 0;
 	process->generation++;
+	t->settling = task;
 	t->ops->exec_stop(task, t->context);
+	t->settling = NULL;
 	/* alone in its address space already (a forked child that execs): that one is as good as a new one */
 	if (task->mm->task_count > 1 && sp_index_new_mm(t->index, task) != 0)
 		sp_tracer_kill(process); /* sharing with the old memory would only be too careful, but say it */
@@ -586,8 +837,12 @@ static void on_death(struct sp_tracer *t, struct sp_task *task, const struct rep
 {
 	struct sp_process *process = task->process;
 
-	if (task->tid == process->tgid || process->task_count == 1)
+	if (is_leader(task) || process->task_count == 1)
 		process->status = report->status;
+	/* A leader's end is reported when no thread is left. One that was killed on its way through exec, after it had taken the
+	 * leader's tid, has no report of its own. */
+	if (is_leader(task))
+		bury_others(t, process, task);
 	vfork_done(task);
 	bury(t, task);
 }
@@ -601,8 +856,25 @@ static void on_unclaimed_death(struct sp_tracer *t, struct sp_task *task, const 
 	}
 	/* Its parent's event will name it, and must find that it is dead; but do not keep such marks for ever. */
 	task->state = BURIED;
-	if (t->buried > 4096)
-		forget_buried(t);
+	task->buried_at = uv_now(t->loop);
+	look_after_newborns(t);
+}
+
+/* One-shot tracking: the source of exits tells of those that are not traced. The others' ends are events. */
+static void on_ended(pid_t tgid, void *context_process, int status, void *context)
+{
+	struct sp_tracer *t = context;
+	struct sp_process *process = context_process;
+	struct sp_task *task, *next;
+
+	(void)tgid;
+	process->status = status;
+	sp_list_each_safe (task, next, &process->tasks, process_link) {
+		if (task->traced)
+			continue;
+		vfork_done(task);
+		bury(t, task);
+	}
 }
 
 static void unexpected(struct sp_tracer *t, struct sp_task *task, const struct report *report)
@@ -616,43 +888,6 @@ static void unexpected(struct sp_tracer *t, struct sp_task *task, const struct r
 }
 
 /* --- Children whose parent was killed in the middle of the fork, before it could tell us --- */
-
-/* The letter of proc_pid_stat(5); 0: gone. */
-static char run_state(pid_t tid)
-{
-	char path[SP_PROC_NAME], line[256];
-
-	cleanup_close int fd = open(sp_proc_task(path, tid, "stat"), O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd >= 0 ? read(fd, line, sizeof line - 1) : 0;
-	line[n > 0 ? n : 0] = '\0';
-	const char *name_end = strrchr(line, ')');
-	return name_end != NULL && name_end[1] == ' ' ? name_end[2] : 0;
-}
-
-static int read_status(pid_t tid, pid_t *tgid, pid_t *ppid)
-{
-	char path[SP_PROC_NAME], line[256];
-	cleanup_file FILE *f = fopen(sp_proc_task(path, tid, "status"), "re");
-
-	*tgid = *ppid = 0;
-	while (f != NULL && *ppid == 0 && fgets(line, sizeof line, f) != NULL) {
-		(void)sscanf(line, "Tgid: %d", tgid);
-		(void)sscanf(line, "PPid: %d", ppid);
-	}
-	return *tgid > 0 ? 0 : -ESRCH;
-}
-
-static bool ignores(pid_t tid, int signal)
-{
-	char path[SP_PROC_NAME], line[256];
-	uint64_t mask = 0;
-	cleanup_file FILE *f = fopen(sp_proc_task(path, tid, "status"), "re");
-
-	while (f != NULL && fgets(line, sizeof line, f) != NULL)
-		if (sscanf(line, "SigIgn: %" SCNx64, &mask) == 1)
-			break;
-	return (mask & 1ULL << (signal - 1)) != 0;
-}
 
 struct mm_search {
 	pid_t tid;
@@ -677,7 +912,7 @@ static void compare_mm(struct sp_task *task, void *context)
 static int adopt(struct sp_tracer *t, struct sp_task *task)
 {
 	pid_t tgid, ppid;
-	int err = read_status(task->tid, &tgid, &ppid);
+	int err = sp_status_family(task->tid, &tgid, &ppid);
 
 	if (err != 0)
 		return err;
@@ -690,13 +925,16 @@ static int adopt(struct sp_tracer *t, struct sp_task *task)
 		return sp_index_place(t->index, task, leader->process, NULL, NULL, 0, m.match);
 	struct sp_task *parent = sp_index_find(t->index, ppid);
 	bool known = parent != NULL && parent->process != NULL;
-	if (!known && t->jobs != 1)
-		return -ESRCH; /* whose? */
-	struct sp_job *job = known ? parent->process->job : t->last_job;
+	/* Should the guess be wrong, its first exec comes through the listener of its true job, which then moves it. */
+	struct sp_job *job = known ? parent->process->job : t->ops->guess_job(task->tid, t->context);
+	if (job == NULL)
+		return -ESRCH;
 	err = sp_index_place(t->index, task, NULL, known ? parent->process : NULL, job, 0, m.match);
-	if (err == 0)
-		t->ops->process_born(task->process, t->context);
-	return err;
+	if (err != 0)
+		return err;
+	task->process->one_shot = t->ops->is_one_shot(job, t->context);
+	t->ops->process_born(task->process, t->context);
+	return task->process->one_shot ? watch(t, task->process) : 0;
 }
 
 static void find_newborn(struct sp_task *task, void *context)
@@ -707,10 +945,8 @@ static void find_newborn(struct sp_task *task, void *context)
 		*found = task;
 }
 
-static void on_orphans(uv_timer_t *timer)
+static void adopt_newborns(struct sp_tracer *t)
 {
-	struct sp_tracer *t = timer->data;
-
 	while (t->unclaimed > 0) {
 		struct sp_task *task = NULL;
 
@@ -719,11 +955,146 @@ static void on_orphans(uv_timer_t *timer)
 			break;
 		t->unclaimed--;
 		if (adopt(t, task) == 0) {
+			task->adopted = true;
 			settle(t, task, task->resume, 0);
 			continue;
 		}
-		task->state = BURIED; /* what cannot be placed must not run */
-		t->buried++;
-		(void)kill(task->tid, SIGKILL);
+		(void)kill(task->tid, SIGKILL); /* what cannot be placed must not run */
+		if (task->process == NULL)
+			mark_buried(t, task);
+		else
+			task->state = RUNNING;
 	}
+}
+
+static void on_newborns(uv_timer_t *timer)
+{
+	struct sp_tracer *t = timer->data;
+
+	adopt_newborns(t);
+	if (t->buried > 0 && uv_now(t->loop) > MARKS_LAST)
+		forget_marks(t, uv_now(t->loop) - MARKS_LAST);
+	if (t->buried > 0)
+		look_after_newborns(t);
+}
+
+/* --- one-shot tracking --- */
+
+/* A fork that failed is no event. Its caller remains traced until something else happens to it, or for a while. */
+static void set_forking(struct sp_tracer *t, struct sp_task *task, bool forking)
+{
+	if ((task->forking != 0) == forking)
+		return;
+	task->forking = forking;
+	if (!forking) {
+		t->forking--;
+		return;
+	}
+	if (t->forking++ == 0)
+		(void)uv_timer_start(&t->forks, on_forks, FORK_FAILED_AFTER, FORK_FAILED_AFTER);
+}
+
+static void interrupt_failed_fork(struct sp_task *task, void *context)
+{
+	if (task->state == RUNNING && task->forking > 1)
+		(void)sp_tracer_interrupt(context, task);
+	task->forking += task->forking == 1;
+}
+
+static void on_forks(uv_timer_t *timer)
+{
+	struct sp_tracer *t = timer->data;
+
+	if (t->forking > 0)
+		sp_index_each(t->index, interrupt_failed_fork, t);
+	else
+		(void)uv_timer_stop(timer);
+}
+
+int sp_tracer_let_fork(struct sp_tracer *t, struct sp_task *task)
+{
+	int err = sp_tracer_attach(task);
+
+	if (err == 0 && task->state != ENDED)
+		set_forking(t, task, true);
+	return err;
+}
+
+/* A thread that the index does not know, or took for another. NULL: no memory. */
+static struct sp_task *add_thread(struct sp_tracer *t, struct sp_process *process, pid_t tid)
+{
+	struct sp_task *leader = sp_index_find(t->index, process->tgid);
+
+	end_former_user(t, tid);
+	struct sp_task *task = leader != NULL ? sp_index_add(t->index, tid) : NULL;
+	if (task == NULL)
+		return NULL;
+	if (sp_index_place(t->index, task, process, NULL, NULL, 0, leader) != 0) {
+		(void)sp_index_remove(t->index, task);
+		return NULL;
+	}
+	task->state = UNTRACED;
+	return task;
+}
+
+struct sp_task *sp_tracer_find_caller(struct sp_tracer *t, pid_t tid)
+{
+	struct sp_task *task = sp_index_find(t->index, tid);
+	pid_t tgid, ppid;
+
+	if (task != NULL && task->process != NULL && !task->traced && is_leader(task) && task->process->watch != NULL) {
+		sp_exits_poll_now(t->exits, task->process->watch); /* is it still the same process? */
+		task = sp_index_find(t->index, tid);
+	}
+	const bool certain = task != NULL && task->process != NULL && (task->traced || is_leader(task));
+	if (!certain && t->exits != NULL && sp_status_family(tid, &tgid, &ppid) == 0) {
+		struct sp_task *leader = sp_index_find(t->index, tgid);
+
+		if (leader != NULL && leader->process != NULL && leader->process->one_shot &&
+		    (task == NULL || task->process != leader->process))
+			task = add_thread(t, leader->process, tid);
+	}
+	if (task == NULL || task->process == NULL)
+		return NULL;
+	set_forking(t, task, false); /* it is in another call now */
+	return task;
+}
+
+void sp_tracer_forget_idle(struct sp_tracer *t, pid_t tid)
+{
+	struct sp_task *task = sp_index_find(t->index, tid);
+
+	if (task != NULL && task->state == UNTRACED && task->gate == NULL && !is_leader(task))
+		(void)sp_index_remove(t->index, task);
+}
+
+static void close_directory(DIR **d)
+{
+	if (*d != NULL)
+		(void)closedir(*d);
+}
+
+int sp_tracer_find_threads(struct sp_tracer *t, struct sp_process *process)
+{
+	char path[SP_PROC_NAME];
+	sp_cleanup(close_directory) DIR *d = opendir(sp_proc_task(path, process->tgid, "task"));
+	const struct dirent *entry;
+
+	if (d == NULL)
+		return errno == ENOENT ? 0 : -errno; /* it has ended */
+	while ((entry = readdir(d)) != NULL) {
+		const pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
+		const struct sp_task *task = tid > 0 ? sp_index_find(t->index, tid) : NULL;
+
+		if (tid <= 0 || (task != NULL && (task->process == process || task->process == NULL)))
+			continue; /* process NULL: a newborn whose parent will name it */
+		if (add_thread(t, process, tid) == NULL)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+bool sp_tracer_has_one_thread(const struct sp_process *process)
+{
+	return process->one_shot ? sp_status_threads(process->tgid) == 1 : process->task_count == 1;
 }

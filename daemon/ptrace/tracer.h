@@ -1,9 +1,13 @@
-/* The attached tracker: every task of a job is traced from before its first instruction to its end, so that it is in the
- * index before it runs user code, can be stopped at any time, and shows each exec before the new program runs.
+/* The trackers: every process of a job is in the index before it runs user code, can be stopped at any time, and shows each
+ * exec before the new program runs.
  *
- * Ptrace semantics as strace -f has them, invisibly: signals are delivered as they came, job control works through
- * PTRACE_LISTEN, zombies are reaped at once (the real parent is told only then), and no call fails with EINTR that would
- * not have failed without us.
+ * Attached tracking: every task is traced from before its first instruction to its end. Ptrace semantics as strace -f has
+ * them, invisibly: signals are delivered as they came, job control works through PTRACE_LISTEN, zombies are reaped at once
+ * (the real parent is told only then), and no call fails with EINTR that would not have failed without us.
+ *
+ * One-shot tracking: a task is traced only while it forks, execs or is frozen. Its fork is a notification (threads are not):
+ * the caller is seized and let go on, the event names the child, both are let go. Ends are told by exits.h, threads are found in
+ * /proc when they must be stopped. Costs nothing in between; but a notified call can give EINTR (docs/tracking.md).
  *
  * Everything here belongs to one thread: the one that runs the loop, and for the kernel the tracer of every task. */
 #ifndef SP_PTRACE_TRACER_H
@@ -32,6 +36,9 @@ struct sp_tracer_ops {
 	void (*group_stop)(struct sp_process *process, int signal, void *context);
 	/* All events that were waiting have been told. */
 	void (*quiet)(void *context);
+	/* A process without a known relative: of which job may it be? NULL: of none. */
+	struct sp_job *(*guess_job)(pid_t pid, void *context);
+	bool (*is_one_shot)(const struct sp_job *job, void *context);
 	/* May this task run, or does somebody want it to stay stopped? Must not change anything. */
 	bool (*held)(const struct sp_task *task, void *context);
 };
@@ -45,14 +52,15 @@ void sp_tracer_close(struct sp_tracer *tracer);
 /* Starts to trace pid, a single-threaded child that has not run its own program yet, as the root of a job. The task is in
  * the index afterwards and goes on running. If we die, the kernel kills it and all its descendants (PTRACE_O_EXITKILL).
  * 0, or -errno with a sentence (EPERM: already traced, or Yama forbids it). */
-[[nodiscard]] int sp_tracer_seize(struct sp_tracer *tracer, pid_t pid, struct sp_job *job, struct sp_process **root,
-				  struct sp_error *e);
+[[nodiscard]] int sp_tracer_seize(struct sp_tracer *tracer, pid_t pid, struct sp_job *job, bool one_shot,
+				  struct sp_process **root, struct sp_error *e);
 
 /* Cannot run user code: stopped, not born yet, or suspended by the kernel until its vfork child is done. */
 bool sp_tracer_is_stopped(const struct sp_task *task);
 
-/* Asks a running task to stop; the stop comes as an event. Fine if it is stopped or asked already, or dying. */
-void sp_tracer_interrupt(struct sp_task *task);
+/* Asks a running task to stop; the stop comes as an event. Fine if it is stopped or asked already, or dying. 0, or -errno as
+ * sp_tracer_attach(). */
+[[nodiscard]] int sp_tracer_interrupt(struct sp_tracer *tracer, struct sp_task *task);
 
 /* True if the task sleeps where nothing but a fatal signal and its answer wake it up: in a notification that it knows to have
  * been received. Waits for that a few turns of the scheduler. */
@@ -63,6 +71,21 @@ void sp_tracer_release(struct sp_tracer *tracer, struct sp_task *task);
 
 /* SIGKILL for the process, stopped or not. */
 void sp_tracer_kill(const struct sp_process *process);
+
+/* From now on the task is traced, if it was not. 0, also when it is dead already; or -errno (one-shot only, EPERM: somebody else
+ * traces it, or it has made itself undumpable). */
+[[nodiscard]] int sp_tracer_attach(struct sp_task *task);
+
+/* One-shot tracking, for notifications. Who sends this one: a thread may not be known yet. NULL: not of ours. */
+struct sp_task *sp_tracer_find_caller(struct sp_tracer *tracer, pid_t tid);
+/* A fork, vfork or clone is going to be let go on: its child will be known. 0 or -errno (refuse it then). */
+[[nodiscard]] int sp_tracer_let_fork(struct sp_tracer *tracer, struct sp_task *task);
+/* The notification was answered: a thread of which nothing more is expected is forgotten. */
+void sp_tracer_forget_idle(struct sp_tracer *tracer, pid_t tid);
+
+/* Brings all threads of the process, as far as they exist now, into the index. 0 or -errno. */
+[[nodiscard]] int sp_tracer_find_threads(struct sp_tracer *tracer, struct sp_process *process);
+bool sp_tracer_has_one_thread(const struct sp_process *process);
 
 /* The result of the system call that a stopped task is about to return from; 0 or -errno (ESRCH). call: its number. */
 [[nodiscard]] int sp_tracer_syscall_result(const struct sp_task *task, long *call, long *result);

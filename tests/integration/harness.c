@@ -535,13 +535,22 @@ static const char *const *join(struct sp_lab *lab, const char *const before[], c
 	return joined;
 }
 
+const char *sp_tracking(void)
+{
+	const char *tracking = getenv("SP_TRACKING");
+
+	return tracking != NULL ? tracking : "attached";
+}
+
 const char *const *sp_supervised_argv(struct sp_lab *lab, const char *const argv[])
 {
-	const char *sallyport = sp_sallyport(lab);
+	const char *sallyport = sp_sallyport(lab), *tracking = sp_tracking();
 
 	if (lab->policy == NULL)
-		return join(lab, sp_argv(sallyport, "run", "--audit", lab->audit, "--"), argv);
-	return join(lab, sp_argv(sallyport, "run", "-p", lab->policy, "--audit", lab->audit, "--"), argv);
+		return join(lab, sp_argv(sallyport, "run", "--tracking", tracking, "--audit", lab->audit, "--"), argv);
+	return join(lab,
+		    sp_argv(sallyport, "run", "--tracking", tracking, "-p", lab->policy, "--audit", lab->audit, "--"),
+		    argv);
 }
 
 struct sp_outcome sp_supervise(struct sp_lab *lab, const struct sp_options *options, const char *const argv[])

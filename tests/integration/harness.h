@@ -71,7 +71,9 @@ struct sp_options {
 
 /* Natively. */
 struct sp_outcome sp_run(struct sp_lab *lab, const struct sp_options *options, const char *const argv[]);
-/* `sallyport run [-p POLICY] --audit AUDIT -- ARGV` */
+/* How sallyport run tracks here: "attached", or what SP_TRACKING in the environment says. */
+const char *sp_tracking(void);
+/* `sallyport run --tracking TRACKING [-p POLICY] --audit AUDIT -- ARGV` */
 struct sp_outcome sp_supervise(struct sp_lab *lab, const struct sp_options *options, const char *const argv[]);
 /* `naive --delay-us 200 -- ARGV` */
 struct sp_outcome sp_control(struct sp_lab *lab, const struct sp_options *options, const char *const argv[]);

@@ -32,7 +32,7 @@ static struct sp_filter must_compile(void)
 	struct sp_filter filter;
 	struct sp_error e = {0};
 
-	cr_assert_eq(sp_filter_compile(&filter, &e), 0, "%s", e.text);
+	cr_assert_eq(sp_filter_compile(&filter, SP_NOTIFY_EXECS, &e), 0, "%s", e.text);
 	return filter;
 }
 

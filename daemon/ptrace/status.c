@@ -1,0 +1,61 @@
+/* See status.h. */
+#include "ptrace/status.h"
+
+#include "util/cleanup.h"
+#include "util/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+char sp_status_letter(pid_t tid)
+{
+	char path[SP_PROC_NAME], line[256];
+	cleanup_close int fd = open(sp_proc_task(path, tid, "stat"), O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, line, sizeof line - 1) : 0;
+
+	line[n > 0 ? n : 0] = '\0';
+	const char *name_end = strrchr(line, ')');
+	return name_end != NULL && name_end[1] == ' ' ? name_end[2] : 0;
+}
+
+int sp_status_family(pid_t tid, pid_t *tgid, pid_t *ppid)
+{
+	char path[SP_PROC_NAME], line[256];
+	cleanup_file FILE *f = fopen(sp_proc_task(path, tid, "status"), "re");
+
+	*tgid = *ppid = 0;
+	while (f != NULL && *ppid == 0 && fgets(line, sizeof line, f) != NULL) {
+		(void)sscanf(line, "Tgid: %d", tgid);
+		(void)sscanf(line, "PPid: %d", ppid);
+	}
+	return *tgid > 0 ? 0 : -ESRCH;
+}
+
+bool sp_status_ignores(pid_t tid, int signal)
+{
+	char path[SP_PROC_NAME], line[256];
+	uint64_t mask = 0;
+	cleanup_file FILE *f = fopen(sp_proc_task(path, tid, "status"), "re");
+
+	while (f != NULL && fgets(line, sizeof line, f) != NULL)
+		if (sscanf(line, "SigIgn: %" SCNx64, &mask) == 1)
+			break;
+	return (mask & 1ULL << (signal - 1)) != 0;
+}
+
+unsigned sp_status_threads(pid_t tgid)
+{
+	char path[SP_PROC_NAME];
+	struct stat st;
+
+	/* A directory's own two links, and one for each thread: proc_task_getattr() in fs/proc/base.c. */
+	if (stat(sp_proc_task(path, tgid, "task"), &st) != 0 || st.st_nlink < 2)
+		return 0;
+	return (unsigned)st.st_nlink - 2;
+}
