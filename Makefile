@@ -25,6 +25,9 @@ BUILD_PACKAGES := gcc libc6-dev make pkg-config libseccomp-dev libuv1-dev libnl-
 	libyaml-dev libjansson-dev $(if $(findstring clang,$(CC)),clang)
 RUN_PACKAGES := curl
 TEST_PACKAGES := libcriterion-dev strace
+LIVENESS_PACKAGES := bc binutils bsdutils debhelper default-jdk-headless dpkg-dev expect fakeroot gdb git golang-go \
+	nodejs parallel perl procps python3 strace util-linux
+BENCH_PACKAGES := dash strace sudo xz-utils
 
 # What a program built in this tree finds by name without being installed; `make install` sets the final place.
 POLICY_DIR := $(CURDIR)/policies
@@ -52,6 +55,11 @@ CLIENT := $(call objects,$(wildcard client/*.c))
 UNIT := $(call objects,$(wildcard tests/unit/*.c))
 INTEGRATION := $(call objects,$(wildcard tests/integration/*.c))
 PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/programs/*.c tests/bench/*.c))
+# One program of several files: the attacks, which the integration tests use as well.
+ATTACK := $(BUILD)/tests/programs/attack
+TORTURE := $(addprefix $(BUILD)/tests/torture/,intruder weakened torture)
+
+STRESS := $(addprefix $(BUILD)/tests/stress/,kill scale)
 
 # What is not ours to free, where leaks are looked for.
 LEAKS := $(if $(findstring address,$(SANITIZE)),LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0 )
@@ -68,7 +76,7 @@ endif
 say = $(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),,@echo '  $(1)  $(2)')
 quiet := $(if $(V),,@)
 
-.PHONY: all run test check bench install clean help deps format force
+.PHONY: all run test check torture liveness stress bench install clean help deps format force
 
 all: $(BUILD)/sallyport $(BUILD)/sallyportd ## the two programs, in build/ (the default)
 
@@ -100,7 +108,45 @@ $(PROGRAMS): $(BUILD)/tests/%: tests/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(quiet)$(CC) -Idaemon -D_GNU_SOURCE -O2 -g -std=gnu2x -Wall -Wextra -Werror -Wno-missing-field-initializers -MMD -MP \
-		-MF $@.d -o $@ $< -pthread
+		-MF $@.d $(PROGRAM_FLAGS) -o $@ $< -pthread
+
+# Its first instruction is to be the first of its process: no C library, no loader.
+$(BUILD)/tests/bench/first: private PROGRAM_FLAGS := -static -nostdlib
+
+BENCH := $(BUILD)/tests/bench/runner
+$(BENCH): $(wildcard tests/bench/runner/*.[ch]) daemon/util/cleanup.h
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(quiet)$(CC) -Idaemon -D_GNU_SOURCE $(shell pkg-config --cflags jansson 2>/dev/null) -O2 -g -std=gnu2x $(WARNINGS) \
+		-o $@ $(filter %.c,$^) $(shell pkg-config --libs jansson 2>/dev/null) -lm
+
+$(ATTACK): $(wildcard tests/torture/attacks/*.[ch]) daemon/util/cleanup.h
+	@mkdir -p $(@D)
+	$(call say,CC,tests/torture/attacks)
+	$(quiet)$(CC) -Idaemon -D_GNU_SOURCE -O2 -g -std=gnu2x $(WARNINGS) -o $@ $(filter %.c,$^) -pthread
+
+$(BUILD)/tests/torture/intruder: tests/torture/intruder.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(quiet)$(CC) -O2 -g -std=gnu2x $(WARNINGS) -static -o $@ $<
+
+$(BUILD)/tests/torture/weakened $(BUILD)/tests/torture/torture: $(BUILD)/tests/torture/%: $(BUILD)/obj/tests/torture/%.o \
+		$(BUILD)/libsallyport.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(LIBS)
+
+# The linker puts these calls of the engine's through the test first, so that the engine has nothing in it for tests.
+wrapped = $(addprefix -Wl$(comma)--wrap=,$(1))
+WRAPPED := sp_index_new sp_tracer_new
+$(BUILD)/tests/stress/kill: private WRAPPED += waitpid ptrace syscall sp_gatekeeper_notified sp_inspect \
+	sp_listener_answer sp_verify
+$(BUILD)/tests/stress/kill: $(call objects,$(patsubst %,tests/stress/%.c,hunt outside slowfs))
+$(STRESS): $(BUILD)/tests/stress/%: $(BUILD)/obj/tests/stress/%.o $(call objects,tests/stress/rig.c tests/stress/measure.c) \
+		$(BUILD)/libsallyport.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(quiet)$(LINK) $(SANITIZER) $(call wrapped,$(WRAPPED)) -o $@ $(filter %.o,$^) $(BUILD)/libsallyport.a $(LIBS)
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -128,7 +174,7 @@ run: ## build, then supervise this project's own build, with one violation plant
 
 test: ## all tests: unit, and integration on real processes
 	@scripts/packages $(BUILD_PACKAGES) $(TEST_PACKAGES)
-	@$(again) all $(TESTS) $(PROGRAMS)
+	@$(again) all $(TESTS) $(PROGRAMS) $(ATTACK)
 	@status=0; for suite in $(TESTS); do echo "$$suite"; $(LEAKS)SP_BUILD=$(BUILD) $$suite --jobs=2 || status=1; done; exit $$status
 
 check: $(BUILD)/tests/unit ## the fast part: unit tests and formatting
@@ -140,8 +186,28 @@ format:
 		find client daemon proto plugins tests -name '*.[ch]' -print0 | xargs -0 clang-format --dry-run -Werror; \
 	else echo 'clang-format is not installed: formatting not checked'; fi
 
-bench: all $(PROGRAMS) ## what supervision costs, as a ratio to the same work without it
-	@tests/bench/run $(BUILD)
+torture: ## every attack on the gate, as root and as a user, with controls that fail (ROUNDS=60, ATTACKS='aio splice')
+	@scripts/packages $(BUILD_PACKAGES)
+	@$(again) all $(PROGRAMS) $(ATTACK) $(TORTURE)
+	@$(BUILD)/tests/torture/torture $(BUILD) $(ATTACKS)
+
+liveness: ## honest programs beside their native runs: same output, status, files (CASES='go git-hooks', SIZE=full)
+	@scripts/packages $(BUILD_PACKAGES)
+	@scripts/packages $(LIVENESS_PACKAGES) || echo 'Cases that need these are skipped.'
+	@$(again) all $(PROGRAMS)
+	@tests/liveness/run $(BUILD) --self-test
+	@tests/liveness/run $(BUILD)
+
+stress: ## 10,000 kills at every state, and the sizes of a big job; FULL=1: the full sizes
+	@scripts/packages $(BUILD_PACKAGES)
+	@$(again) $(STRESS) $(PROGRAMS)
+	@tests/stress/run $(BUILD)
+
+bench: ## what supervision costs, beside native, a floor and others (ROUNDS=, ROWS='execstorm build', QUICK=1)
+	@scripts/packages $(BUILD_PACKAGES)
+	@scripts/packages $(BENCH_PACKAGES) || echo 'Rows and columns that need these are left out.'
+	@$(again) all $(PROGRAMS) $(BENCH)
+	@source=$$(tests/bench/package $(BUILD)/bench-src) || source=; $(BENCH) $(BUILD) "$$source"
 
 # Compiled once more for the place where the policies will lie: an installed program does not look into this tree.
 INSTALLED := $(BUILD)/installed

@@ -342,7 +342,15 @@ bool sp_tracer_sleeps_killably(const struct sp_task *task)
 	return false;
 }
 
-/* Lets go of a task in one-shot tracking. The index forgets threads, since nobody would tell of their end. */
+/* One-shot tracking: the index forgets threads that run untraced, since nobody would tell of their end. Those that the kernel
+ * suspends for a vfork child are remembered: they cannot be stopped, and need not. */
+static void forget_if_idle(struct sp_tracer *t, struct sp_task *task)
+{
+	if (task->state == UNTRACED && task->gate == NULL && task->vfork_child == NULL && !is_leader(task))
+		(void)sp_index_remove(t->index, task);
+}
+
+/* Lets go of a task in one-shot tracking. */
 static void detach(struct sp_tracer *t, struct sp_task *task)
 {
 	/* In a group-stop it stays stopped (ptrace(2)). */
@@ -355,8 +363,7 @@ static void detach(struct sp_tracer *t, struct sp_task *task)
 	}
 	task->state = UNTRACED;
 	task->traced = task->interrupted = false;
-	if (!is_leader(task))
-		(void)sp_index_remove(t->index, task);
+	forget_if_idle(t, task);
 }
 
 static void resume(struct sp_tracer *t, struct sp_task *task)
@@ -783,12 +790,15 @@ static void bury_others(struct sp_tracer *t, struct sp_process *process, const s
 			bury(t, task);
 }
 
-static void vfork_done(struct sp_task *child)
+static void vfork_done(struct sp_tracer *t, struct sp_task *child)
 {
-	if (child->vfork_parent == NULL)
+	struct sp_task *parent = child->vfork_parent;
+
+	if (parent == NULL)
 		return;
-	child->vfork_parent->vfork_child = NULL;
 	child->vfork_parent = NULL;
+	parent->vfork_child = NULL;
+	forget_if_idle(t, parent);
 }
 
 /* An exec by another thread than the leader: the leader is dead without a word, and the thread has its tid now. */
@@ -819,7 +829,7 @@ static void on_exec(struct sp_tracer *t, struct sp_task *task, const struct repo
 	if (process->task_count > 1)
 		task = take_leaders_place(t, task);
 	bury_others(t, process, task);
-	vfork_done(task);
+	vfork_done(t, task);
 	task->state = STOPPED;
 	task->resume = RESUME_CONT;
 	task->resume_signal = 0;
@@ -843,7 +853,7 @@ static void on_death(struct sp_tracer *t, struct sp_task *task, const struct rep
 	 * leader's tid, has no report of its own. */
 	if (is_leader(task))
 		bury_others(t, process, task);
-	vfork_done(task);
+	vfork_done(t, task);
 	bury(t, task);
 }
 
@@ -872,7 +882,7 @@ static void on_ended(pid_t tgid, void *context_process, int status, void *contex
 	sp_list_each_safe (task, next, &process->tasks, process_link) {
 		if (task->traced)
 			continue;
-		vfork_done(task);
+		vfork_done(t, task);
 		bury(t, task);
 	}
 }
@@ -1064,8 +1074,8 @@ void sp_tracer_forget_idle(struct sp_tracer *t, pid_t tid)
 {
 	struct sp_task *task = sp_index_find(t->index, tid);
 
-	if (task != NULL && task->state == UNTRACED && task->gate == NULL && !is_leader(task))
-		(void)sp_index_remove(t->index, task);
+	if (task != NULL && task->process != NULL)
+		forget_if_idle(t, task);
 }
 
 static void close_directory(DIR **d)

@@ -145,12 +145,26 @@ static bool argument_is_forbidden(pid_t pid, uint64_t argv)
 	return false;
 }
 
-static bool path_is_forbidden(pid_t pid, uint64_t address)
+/* From where the caller would start, but in this process's view of the file system. */
+static void start_at_caller(pid_t pid, int directory, const char *string, char path[static STRING_MAX + 64])
 {
-	char string[STRING_MAX], canonical[PATH_MAX];
+	if (string[0] == '/')
+		strcpy(path, string);
+	else if (directory == AT_FDCWD)
+		snprintf(path, STRING_MAX + 64, "/proc/%d/cwd/%s", pid, string);
+	else
+		snprintf(path, STRING_MAX + 64, "/proc/%d/fd/%d%s%s", pid, directory, string[0] != '\0' ? "/" : "",
+			 string);
+}
 
-	return read_string(pid, address, string) && realpath(string, canonical) != NULL &&
-	       strstr(canonical, "/forbidden") != NULL;
+static bool path_is_forbidden(pid_t pid, int directory, uint64_t address)
+{
+	char string[STRING_MAX], path[STRING_MAX + 64], canonical[PATH_MAX];
+
+	if (!read_string(pid, address, string))
+		return false;
+	start_at_caller(pid, directory, string, path);
+	return realpath(path, canonical) != NULL && strstr(canonical, "/forbidden") != NULL;
 }
 
 static void think(long microseconds)
@@ -166,12 +180,15 @@ static void answer_one(int listener, long delay)
 	struct seccomp_notif request = {0};
 	struct seccomp_notif_resp response = {0};
 	unsigned first = 0;
+	int directory = AT_FDCWD;
 
 	if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &request) < 0)
 		return;
 	first = request.data.nr == SYS_execveat; /* execveat has a directory fd in front */
+	if (first == 1)
+		directory = (int)request.data.args[0];
 	response.id = request.id;
-	if (path_is_forbidden((pid_t)request.pid, request.data.args[first]) ||
+	if (path_is_forbidden((pid_t)request.pid, directory, request.data.args[first]) ||
 	    argument_is_forbidden((pid_t)request.pid, request.data.args[first + 1]))
 		response.error = -EACCES;
 	else
