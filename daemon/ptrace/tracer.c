@@ -1053,7 +1053,7 @@ struct sp_task *sp_tracer_find_caller(struct sp_tracer *t, pid_t tid)
 	pid_t tgid, ppid;
 
 	if (task != NULL && task->process != NULL && !task->traced && is_leader(task) && task->process->watch != NULL) {
-		sp_exits_poll_now(t->exits, task->process->watch); /* is it still the same process? */
+		sp_exits_poll_now(t->exits, NULL); /* is it still the same process? */
 		task = sp_index_find(t->index, tid);
 	}
 	const bool certain = task != NULL && task->process != NULL && (task->traced || is_leader(task));
