@@ -59,6 +59,7 @@ struct sp_task {
 	uint8_t forking; /* tracker, one-shot: it was let into a fork whose end has not been seen; 2: for a while already */
 	bool traced; /* tracker: attached */
 	bool interrupted; /* tracker: PTRACE_INTERRUPT sent, no stop seen since */
+	bool was_stopped; /* tracker: by job control, since when it has not run */
 	bool adopted; /* tracker: placed without its parent's word, which may still come */
 };
 

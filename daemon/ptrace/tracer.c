@@ -362,7 +362,7 @@ static void detach(struct sp_tracer *t, struct sp_task *task)
 		return;
 	}
 	task->state = UNTRACED;
-	task->traced = task->interrupted = false;
+	task->traced = task->interrupted = task->was_stopped = false;
 	forget_if_idle(t, task);
 }
 
@@ -585,7 +585,9 @@ static void on_stop(struct sp_tracer *t, struct sp_task *task, const struct repo
 			t->ops->group_stop(task->process, 0, t->context);
 		}
 	} else {
-		repair_eintr(task);
+		if (!task->was_stopped)
+			repair_eintr(task);
+		task->was_stopped = false;
 	}
 	settle(t, task, RESUME_CONT, 0);
 }
@@ -598,6 +600,7 @@ static void on_group_stop(struct sp_tracer *t, struct sp_task *task, const struc
 	/* No repair: a call that job control interrupts gives EINTR natively, too. */
 	set_forking(t, task, false);
 	process->group_stopped = true;
+	task->was_stopped = true;
 	if (first)
 		t->ops->group_stop(process, report->signal, t->context);
 	settle(t, task, RESUME_LISTEN, 0);
@@ -634,8 +637,10 @@ static bool will_stop(const struct sp_task *task, int signal)
 static void on_signal(struct sp_tracer *t, struct sp_task *task, const struct report *report)
 {
 	set_forking(t, task, false);
-	if (!will_stop(task, report->signal))
+	/* The SIGCONT that ends a stop is delivered, too, with the call still interrupted by that stop. */
+	if (!task->was_stopped && !will_stop(task, report->signal))
 		repair_eintr(task);
+	task->was_stopped = false;
 	/* The same signal number: the kernel keeps the siginfo (ptrace_signal() in kernel/signal.c). */
 	settle(t, task, RESUME_CONT, report->signal);
 }
