@@ -133,6 +133,7 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 		.envp = plan->envp,
 		.signal_mask = plan->signal_mask,
 		.ignore_sigchld = plan->ignore_sigchld,
+		.nofile = sp_tracer_nofile(job->tools.gate.tracer),
 		.filter = &job->tools.filters[job->one_shot ? SP_NOTIFY_EXECS_AND_FORKS : SP_NOTIFY_EXECS],
 	};
 	int err = sp_launch_fork(&launch, &job->root_pid, &job->channel_fd, e);

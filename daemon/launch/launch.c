@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -149,6 +150,8 @@ static void report(int channel, uint32_t stage, int err, int listener)
 	(void)close(listener);
 	if (read(channel, &word, 1) != 1)
 		_exit(EXIT_NOT_EXECUTABLE); /* the supervisor is gone */
+	if (launch->nofile != NULL)
+		(void)setrlimit(RLIMIT_NOFILE, launch->nofile);
 	if (launch->ignore_sigchld)
 		(void)signal(SIGCHLD, SIG_IGN);
 	(void)sigprocmask(SIG_SETMASK, launch->signal_mask, NULL);

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 struct sp_launch {
@@ -19,6 +20,7 @@ struct sp_launch {
 	char *const *argv, *const *envp; /* NULL-terminated */
 	const sigset_t *signal_mask; /* what the program shall have */
 	bool ignore_sigchld; /* the program shall ignore it, as our caller did */
+	const struct rlimit *nofile; /* RLIMIT_NOFILE of the program; NULL: as ours */
 	const struct sp_filter *filter;
 };
 

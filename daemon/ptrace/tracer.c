@@ -432,6 +432,11 @@ const char *sp_tracer_state_name(const struct sp_task *task)
 	return names[task->state];
 }
 
+const struct rlimit *sp_tracer_nofile(const struct sp_tracer *t)
+{
+	return t->exits != NULL ? sp_exits_nofile(t->exits) : NULL;
+}
+
 /* --- events --- */
 
 static void begin_turn(struct sp_tracer *t, pid_t named, bool all)

@@ -16,6 +16,7 @@
 #include "procindex/index.h"
 #include "util/error.h"
 
+#include <sys/resource.h>
 #include <uv.h>
 
 struct sp_tracer;
@@ -94,6 +95,9 @@ bool sp_tracer_has_one_thread(const struct sp_process *process);
 void sp_tracer_restart_call(const struct sp_task *task);
 
 const char *sp_tracer_state_name(const struct sp_task *task); /* for tests and traces */
+
+/* RLIMIT_NOFILE as it was before the tracer raised it for itself: what programs shall have. NULL: it did not. */
+const struct rlimit *sp_tracer_nofile(const struct sp_tracer *tracer);
 
 struct sp_tracer_stats {
 	uint64_t wakeups, events, full_scans, unexpected;
