@@ -204,8 +204,10 @@ void log_print_status(int64_t ended, int status)
 		printf("killed by SIG%s", name);
 	else if (WIFSIGNALED(status))
 		printf("killed by signal %d", WTERMSIG(status));
-	else
+	else if (WIFEXITED(status))
 		printf("exit %d", WEXITSTATUS(status));
+	else
+		fputs("ended", stdout); /* how, nobody could know (-1) */
 }
 
 static struct sp_bytes base_name(struct sp_bytes path)

@@ -110,7 +110,7 @@ struct sp_audit_result {
 struct sp_audit_exit { /* the last task of a process is gone */
 	uint64_t job, process;
 	int64_t time;
-	int status; /* as waitpid(2) gives it */
+	int status; /* as waitpid(2) gives it; -1: nobody could know (one-shot tracking, see exits.h) */
 };
 
 struct sp_audit_job_end {
