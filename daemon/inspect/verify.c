@@ -94,25 +94,88 @@ static bool argv_behind_interpreter(const struct sp_inspection *in, pid_t tgid, 
 	return err == 0 && same_words(tgid, "cmdline", &words);
 }
 
-/* One entry (Documentation/admin-guide/binfmt-misc.rst): "enabled", "interpreter PATH", "flags: POCF". */
-static bool entry_matches(int directory, const char *name, const struct sp_inspection *in, pid_t tgid,
-			  const struct stat *exe)
+enum { KERNEL_HEAD = 256 }; /* BINPRM_BUF_SIZE: where the kernel looks for magic bytes */
+
+/* An entry as Documentation/admin-guide/binfmt-misc.rst shows it. */
+struct format {
+	bool enabled;
+	char interpreter[SP_PATH_MAX], flags[16], extension[64];
+	unsigned offset;
+	char magic[2 * KERNEL_HEAD + 1], mask[2 * KERNEL_HEAD + 1]; /* hexadecimal */
+};
+
+static bool read_format(int directory, const char *name, struct format *f)
 {
-	char text[SP_PATH_MAX + 512], interpreter[SP_PATH_MAX] = "", flags[16] = "";
-	struct stat st;
+	char text[SP_PATH_MAX + 2048];
 	cleanup_close int fd = openat(directory, name, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+	char *rest = NULL;
 
+	*f = (struct format){0};
 	if (n <= 0)
 		return false;
 	text[n] = '\0';
-	const char *line = strstr(text, "interpreter "), *flag_line = strstr(text, "flags: ");
-	if (strncmp(text, "enabled", 7) != 0 || line == NULL || sscanf(line, "interpreter %4095s", interpreter) != 1)
+	for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+		f->enabled |= strcmp(line, "enabled") == 0;
+		(void)sscanf(line, "interpreter %4095[^\n]", f->interpreter);
+		(void)sscanf(line, "flags: %15s", f->flags);
+		(void)sscanf(line, "extension .%63s", f->extension);
+		(void)sscanf(line, "offset %u", &f->offset);
+		(void)sscanf(line, "magic %512s", f->magic);
+		(void)sscanf(line, "mask %512s", f->mask);
+	}
+	return f->enabled && f->interpreter[0] != '\0';
+}
+
+static int hex_byte(const char *digits)
+{
+	unsigned byte;
+
+	return sscanf(digits, "%2x", &byte) == 1 ? (int)byte : -1;
+}
+
+/* Is this file of that format? As search_binfmt_handler() in fs/binfmt_misc.c finds out. */
+static bool is_of_format(const struct format *f, const struct sp_inspection *in)
+{
+	char link[SP_PROC_NAME];
+	unsigned char head[KERNEL_HEAD] = {0};
+	const char *dot = strrchr(in->path, '.');
+
+	if (f->extension[0] != '\0')
+		return dot != NULL && strcmp(dot + 1, f->extension) == 0;
+	const size_t length = strlen(f->magic) / 2;
+	cleanup_close int fd = open(sp_proc_own_fd(link, in->file.fd), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (length == 0 || f->offset + length > sizeof head || fd < 0 || pread(fd, head, sizeof head, 0) < 0)
 		return false;
-	if (flag_line != NULL)
-		(void)sscanf(flag_line, "flags: %15s", flags);
-	return stat(interpreter, &st) == 0 && st.st_dev == exe->st_dev && st.st_ino == exe->st_ino &&
-	       argv_behind_interpreter(in, tgid, interpreter, strchr(flags, 'P') != NULL);
+	for (size_t i = 0; i < length; i++) {
+		const int magic = hex_byte(f->magic + 2 * i),
+			  mask = f->mask[0] != '\0' ? hex_byte(f->mask + 2 * i) : 0xff;
+
+		if (magic < 0 || mask < 0 || ((head[f->offset + i] ^ magic) & mask) != 0)
+			return false;
+	}
+	return true;
+}
+
+static bool entry_matches(int directory, const char *name, const struct sp_inspection *in, pid_t tgid,
+			  const struct stat *exe)
+{
+	struct format f;
+	struct stat st;
+
+	return read_format(directory, name, &f) && is_of_format(&f, in) && stat(f.interpreter, &st) == 0 &&
+	       st.st_dev == exe->st_dev && st.st_ino == exe->st_ino &&
+	       argv_behind_interpreter(in, tgid, f.interpreter, strchr(f.flags, 'P') != NULL);
+}
+
+/* Since 6.7 a user namespace may have formats of its own, which nobody but its maker has approved. */
+static bool in_our_user_namespace(pid_t tgid)
+{
+	char path[SP_PROC_NAME];
+	struct stat theirs, ours;
+
+	return stat(sp_proc_task(path, tgid, "ns/user"), &theirs) == 0 && stat("/proc/self/ns/user", &ours) == 0 &&
+	       theirs.st_ino == ours.st_ino && theirs.st_dev == ours.st_dev;
 }
 
 static void close_directory(DIR **d)
@@ -126,6 +189,8 @@ static bool is_binfmt_misc(const struct sp_inspection *in, pid_t tgid, const str
 	sp_cleanup(close_directory) DIR *d = opendir("/proc/sys/fs/binfmt_misc");
 	const struct dirent *entry;
 
+	if (!in_our_user_namespace(tgid))
+		return false;
 	while (d != NULL && (entry = readdir(d)) != NULL)
 		if (entry->d_name[0] != '.' && strcmp(entry->d_name, "register") != 0 &&
 		    strcmp(entry->d_name, "status") != 0 && entry_matches(dirfd(d), entry->d_name, in, tgid, exe))

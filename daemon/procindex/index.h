@@ -56,7 +56,7 @@ struct sp_task {
 	pid_t tid;
 	uint8_t state; /* tracker */
 	uint8_t resume; /* tracker: how to resume */
-	uint8_t forking; /* tracker, one-shot: it was let into a fork whose end has not been seen; 2: for a while already */
+	uint8_t linger; /* tracker, one-shot: > 0: it has forked lately */
 	bool traced; /* tracker: attached */
 	bool interrupted; /* tracker: PTRACE_INTERRUPT sent, no stop seen since */
 	bool was_stopped; /* tracker: by job control, since when it has not run */

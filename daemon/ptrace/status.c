@@ -49,6 +49,18 @@ bool sp_status_ignores(pid_t tid, int signal)
 	return (mask & 1ULL << (signal - 1)) != 0;
 }
 
+pid_t sp_status_tracer(pid_t tid)
+{
+	char path[SP_PROC_NAME], line[256];
+	pid_t tracer = 0;
+	cleanup_file FILE *f = fopen(sp_proc_task(path, tid, "status"), "re");
+
+	while (f != NULL && fgets(line, sizeof line, f) != NULL)
+		if (sscanf(line, "TracerPid: %d", &tracer) == 1)
+			break;
+	return tracer;
+}
+
 unsigned sp_status_threads(pid_t tgid)
 {
 	char path[SP_PROC_NAME];

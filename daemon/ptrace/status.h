@@ -14,6 +14,9 @@ char sp_status_letter(pid_t tid);
 /* Is the signal ignored by SIG_IGN? */
 bool sp_status_ignores(pid_t tid, int signal);
 
+/* Who traces it; 0: nobody, or it is gone. */
+pid_t sp_status_tracer(pid_t tid);
+
 /* Threads of a process; 0: gone. */
 unsigned sp_status_threads(pid_t tgid);
 

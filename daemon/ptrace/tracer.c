@@ -22,6 +22,8 @@
 /* One read of the signalfd is followed by at most this many events before the loop serves its other fds. */
 enum { EVENTS_PER_TURN = 128 };
 
+enum { LISTS_MAX = 1000 }; /* passes over the threads of a process that ends and makes them all the time */
+
 /* Milliseconds. */
 enum {
 	/* A newborn whose parent has not named it by then was probably born to a parent that was killed in the middle of the
@@ -29,7 +31,7 @@ enum {
 	ORPHAN_AFTER = 20,
 	MARKS_LAST = 10000, /* no parent is that late */
 	ASK_ALL_AFTER = 1, /* a turn that could not ask everybody */
-	FORK_FAILED_AFTER = 200, /* one-shot: a caller that was let into fork and does not come out with a child */
+	LINGER = 150, /* one-shot: who has not forked for two of these is not traced any more */
 };
 
 enum state {
@@ -57,6 +59,8 @@ enum event {
 
 enum resume { RESUME_CONT, RESUME_LISTEN };
 
+enum lingering { GONE, FRESH, STALE, OVERDUE };
+
 struct sp_tracer {
 	uv_loop_t *loop;
 	struct sp_index *index;
@@ -68,13 +72,13 @@ struct sp_tracer {
 	uv_idle_t more; /* runs while a turn is not over */
 	uv_timer_t ask_all; /* runs after a turn that could not ask everybody */
 	uv_timer_t newborns; /* runs while there are tasks in NEWBORN or BURIED */
-	uv_timer_t forks; /* runs while callers of fork are traced in one-shot tracking */
+	uv_timer_t lingerers; /* runs while there are any */
 	int signal_fd;
 	int open_handles;
 	const struct sp_task *settling; /* its stop is being told: it goes on afterwards, not meanwhile */
 	unsigned unclaimed; /* tasks in NEWBORN */
 	unsigned buried; /* tasks in BURIED */
-	unsigned forking; /* tasks whose fork goes on, in one-shot tracking */
+	unsigned lingering; /* one-shot: tasks that are traced because they have forked */
 	struct sp_tracer_stats stats;
 };
 
@@ -90,12 +94,14 @@ static void on_sigchld(uv_poll_t *handle, int status, int events);
 static void on_more(uv_idle_t *handle);
 static void on_ask_all(uv_timer_t *timer);
 static void on_newborns(uv_timer_t *timer);
-static void on_forks(uv_timer_t *timer);
+static void on_lingerers(uv_timer_t *timer);
 static void on_ended(pid_t tgid, void *process, int status, void *context);
 static void pump(struct sp_tracer *t);
 static void dispatch(struct sp_tracer *t, pid_t tid, int status);
 static void bury(struct sp_tracer *t, struct sp_task *task);
-static void set_forking(struct sp_tracer *t, struct sp_task *task, bool forking);
+static void linger(struct sp_tracer *t, struct sp_task *task);
+static void leave_linger(struct sp_tracer *t, struct sp_task *task);
+static void stop_lingering(struct sp_tracer *t, struct sp_task *task);
 
 typedef void action(struct sp_tracer *t, struct sp_task *task, const struct report *report);
 static action on_birth, on_stop, on_group_stop, on_fork, on_exec, on_signal, on_death, on_unclaimed_death, unexpected;
@@ -146,8 +152,8 @@ struct sp_tracer *sp_tracer_new(uv_loop_t *loop, struct sp_index *index, const s
 	(void)uv_idle_init(loop, &t->more);
 	(void)uv_timer_init(loop, &t->ask_all);
 	(void)uv_timer_init(loop, &t->newborns);
-	(void)uv_timer_init(loop, &t->forks);
-	t->sigchld.data = t->more.data = t->ask_all.data = t->newborns.data = t->forks.data = t;
+	(void)uv_timer_init(loop, &t->lingerers);
+	t->sigchld.data = t->more.data = t->ask_all.data = t->newborns.data = t->lingerers.data = t;
 	t->open_handles = 5;
 	t->signal_fd = sp_steal_fd(&fd);
 	(void)uv_poll_start(&t->sigchld, UV_READABLE, on_sigchld);
@@ -222,7 +228,7 @@ void sp_tracer_close(struct sp_tracer *t)
 	uv_close((uv_handle_t *)&t->more, on_closed);
 	uv_close((uv_handle_t *)&t->ask_all, on_closed);
 	uv_close((uv_handle_t *)&t->newborns, on_closed);
-	uv_close((uv_handle_t *)&t->forks, on_closed);
+	uv_close((uv_handle_t *)&t->lingerers, on_closed);
 	sp_exits_close(t->exits);
 }
 
@@ -368,7 +374,7 @@ static void detach(struct sp_tracer *t, struct sp_task *task)
 
 static void resume(struct sp_tracer *t, struct sp_task *task)
 {
-	if (task->process->one_shot && task->gate == NULL && !task->forking) {
+	if (task->process->one_shot && task->gate == NULL && task->linger == 0) {
 		detach(t, task);
 		return;
 	}
@@ -583,7 +589,7 @@ static void on_birth(struct sp_tracer *t, struct sp_task *task, const struct rep
 static void on_stop(struct sp_tracer *t, struct sp_task *task, const struct report *report)
 {
 	(void)report;
-	set_forking(t, task, false);
+	leave_linger(t, task);
 	if (task->state == LISTENING) {
 		if (task->process->group_stopped) {
 			task->process->group_stopped = false;
@@ -603,7 +609,7 @@ static void on_group_stop(struct sp_tracer *t, struct sp_task *task, const struc
 	bool first = !process->group_stopped;
 
 	/* No repair: a call that job control interrupts gives EINTR natively, too. */
-	set_forking(t, task, false);
+	leave_linger(t, task);
 	process->group_stopped = true;
 	task->was_stopped = true;
 	if (first)
@@ -641,7 +647,7 @@ static bool will_stop(const struct sp_task *task, int signal)
 
 static void on_signal(struct sp_tracer *t, struct sp_task *task, const struct report *report)
 {
-	set_forking(t, task, false);
+	leave_linger(t, task);
 	/* The SIGCONT that ends a stop is delivered, too, with the call still interrupted by that stop. */
 	if (!task->was_stopped && !will_stop(task, report->signal))
 		repair_eintr(task);
@@ -744,7 +750,7 @@ static void on_fork(struct sp_tracer *t, struct sp_task *parent, const struct re
 	unsigned long child_tid = 0, flags = 0;
 
 	(void)report;
-	set_forking(t, parent, false);
+	linger(t, parent);
 	/* Otherwise it was killed meanwhile: its exit follows, and the child is an orphan. */
 	if (ptrace(PTRACE_GETEVENTMSG, parent->tid, NULL, &child_tid) == 0 &&
 	    sp_arch_clone_flags(parent->tid, &flags) == 0) {
@@ -780,7 +786,7 @@ static void bury(struct sp_tracer *t, struct sp_task *task)
 	const bool adopted = task->adopted;
 	const pid_t tid = task->tid;
 
-	set_forking(t, task, false);
+	stop_lingering(t, task);
 	task->state = BURIED; /* nobody shall wait for it to stop */
 	if (task->process != NULL)
 		t->ops->gone(task, t->context);
@@ -840,6 +846,7 @@ static void on_exec(struct sp_tracer *t, struct sp_task *task, const struct repo
 		task = take_leaders_place(t, task);
 	bury_others(t, process, task);
 	vfork_done(t, task);
+	stop_lingering(t, task);
 	task->state = STOPPED;
 	task->resume = RESUME_CONT;
 	task->resume_signal = 0;
@@ -1000,33 +1007,45 @@ static void on_newborns(uv_timer_t *timer)
 
 /* --- one-shot tracking --- */
 
-/* A fork that failed is no event. Its caller remains traced until something else happens to it, or for a while. */
-static void set_forking(struct sp_tracer *t, struct sp_task *task, bool forking)
+/* Whoever has forked will do it again soon, a shell for example, and then signals of its children arrive that must not
+ * interrupt that. So it stays traced until it has not forked for a while; a fork that fails needs no event this way. */
+static void linger(struct sp_tracer *t, struct sp_task *task)
 {
-	if ((task->forking != 0) == forking)
+	if (!task->process->one_shot)
 		return;
-	task->forking = forking;
-	if (!forking) {
-		t->forking--;
-		return;
-	}
-	if (t->forking++ == 0)
-		(void)uv_timer_start(&t->forks, on_forks, FORK_FAILED_AFTER, FORK_FAILED_AFTER);
+	if (task->linger == 0 && t->lingering++ == 0)
+		(void)uv_timer_start(&t->lingerers, on_lingerers, LINGER, LINGER);
+	task->linger = FRESH;
 }
 
-static void interrupt_failed_fork(struct sp_task *task, void *context)
+static void stop_lingering(struct sp_tracer *t, struct sp_task *task)
 {
-	if (task->state == RUNNING && task->forking > 1)
+	t->lingering -= task->linger != 0;
+	task->linger = 0;
+}
+
+/* It has stopped, for whatever reason: let go of it if its time is over. */
+static void leave_linger(struct sp_tracer *t, struct sp_task *task)
+{
+	if (task->linger == OVERDUE)
+		stop_lingering(t, task);
+}
+
+static void age_lingerer(struct sp_task *task, void *context)
+{
+	if (task->linger == 0)
+		return;
+	task->linger = task->linger == FRESH ? STALE : OVERDUE;
+	if (task->linger == OVERDUE && task->state == RUNNING)
 		(void)sp_tracer_interrupt(context, task);
-	task->forking += task->forking == 1;
 }
 
-static void on_forks(uv_timer_t *timer)
+static void on_lingerers(uv_timer_t *timer)
 {
 	struct sp_tracer *t = timer->data;
 
-	if (t->forking > 0)
-		sp_index_each(t->index, interrupt_failed_fork, t);
+	if (t->lingering > 0)
+		sp_index_each(t->index, age_lingerer, t);
 	else
 		(void)uv_timer_stop(timer);
 }
@@ -1036,7 +1055,7 @@ int sp_tracer_let_fork(struct sp_tracer *t, struct sp_task *task)
 	int err = sp_tracer_attach(task);
 
 	if (err == 0 && task->state != ENDED)
-		set_forking(t, task, true);
+		linger(t, task);
 	return err;
 }
 
@@ -1076,7 +1095,6 @@ struct sp_task *sp_tracer_find_caller(struct sp_tracer *t, pid_t tid)
 	}
 	if (task == NULL || task->process == NULL)
 		return NULL;
-	set_forking(t, task, false); /* it is in another call now */
 	return task;
 }
 
@@ -1094,24 +1112,43 @@ static void close_directory(DIR **d)
 		(void)closedir(*d);
 }
 
-int sp_tracer_find_threads(struct sp_tracer *t, struct sp_process *process)
+/* One pass over /proc/PID/task. *seen: how many there are. */
+static int list_threads(struct sp_tracer *t, struct sp_process *process, DIR *d, unsigned *seen)
 {
-	char path[SP_PROC_NAME];
-	sp_cleanup(close_directory) DIR *d = opendir(sp_proc_task(path, process->tgid, "task"));
 	const struct dirent *entry;
 
-	if (d == NULL)
-		return errno == ENOENT ? 0 : -errno; /* it has ended */
+	*seen = 0;
+	rewinddir(d);
 	while ((entry = readdir(d)) != NULL) {
 		const pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
 		const struct sp_task *task = tid > 0 ? sp_index_find(t->index, tid) : NULL;
 
+		*seen += tid > 0;
 		if (tid <= 0 || (task != NULL && (task->process == process || task->process == NULL)))
-			continue; /* process NULL: a newborn whose parent will name it */
-		if (add_thread(t, process, tid) == NULL)
+			continue; /* process NULL: born in a stop, and its parent will name it */
+		/* So is one that we trace already, by an event of its parent that we have not seen yet. */
+		if (sp_status_tracer(tid) != getpid() && add_thread(t, process, tid) == NULL)
 			return -ENOMEM;
 	}
 	return 0;
+}
+
+int sp_tracer_find_threads(struct sp_tracer *t, struct sp_process *process)
+{
+	char path[SP_PROC_NAME];
+	unsigned seen;
+	sp_cleanup(close_directory) DIR *d = opendir(sp_proc_task(path, process->tgid, "task"));
+
+	if (d == NULL)
+		return errno == ENOENT ? 0 : -errno; /* it has ended */
+	/* A list ends early where the thread that was read last has ended meanwhile: next_tid() in fs/proc/base.c. */
+	for (int pass = 0; pass < LISTS_MAX; pass++) {
+		int err = list_threads(t, process, d, &seen);
+
+		if (err != 0 || seen >= sp_status_threads(process->tgid))
+			return err;
+	}
+	return -EAGAIN;
 }
 
 bool sp_tracer_has_one_thread(const struct sp_process *process)
