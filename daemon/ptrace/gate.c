@@ -27,6 +27,8 @@ enum event {
 	EVENTS,
 };
 
+enum { PASSES_MAX = 1000 };
+
 struct sp_gate {
 	struct sp_gatekeeper *keeper;
 	struct sp_list link; /* keeper->active or ->pool */
@@ -44,6 +46,7 @@ struct sp_gate {
 	unsigned pending; /* FREEZING: how many had not stopped when last counted */
 	bool awaits_leader; /* one of them is the leader of other threads */
 	bool unstoppable; /* one of them cannot be traced */
+	bool news; /* one of them ran untraced when it was asked, and may have made another thread before */
 	uv_timer_t deadline;
 	bool has_timer;
 };
@@ -313,6 +316,7 @@ static unsigned ask(struct sp_gate *gate, struct sp_task *task)
 {
 	if (task == gate->caller || task == gate->caller->vfork_parent)
 		return 0;
+	gate->news |= !task->traced && !sp_tracer_is_stopped(task);
 	gate->unstoppable |= sp_tracer_interrupt(gate->keeper->tools.tracer, task) != 0;
 	if (is_frozen(task) || gate->unstoppable)
 		return 0;
@@ -344,15 +348,12 @@ static void find_all_threads(struct sp_gate *gate)
 			find_threads(gate, task->process);
 }
 
-/* Asks everybody in the freeze set, all at once; the stops come as events. How many are to come. */
-static unsigned ask_all(struct sp_gate *gate)
+static unsigned ask_those_known(struct sp_gate *gate)
 {
 	unsigned pending = 0;
 	struct sp_process *process;
 	struct sp_task *task;
 
-	gate->awaits_leader = gate->unstoppable = false;
-	find_all_threads(gate);
 	if (!gate->wide) {
 		sp_list_each (task, &gate->held->tasks, mm_link)
 			pending += ask(gate, task);
@@ -361,6 +362,22 @@ static unsigned ask_all(struct sp_gate *gate)
 	sp_list_each (process, gate->keeper->processes, job_link)
 		sp_list_each (task, &process->tasks, process_link)
 			pending += ask(gate, task);
+	return pending;
+}
+
+/* Asks everybody in the freeze set, all at once; the stops come as events. How many are to come: 0 only if all were known to be
+ * stopped before they were looked for, since one that is found dead may have made another one in its last moment. */
+static unsigned ask_all(struct sp_gate *gate)
+{
+	unsigned pending, passes = 0;
+
+	gate->unstoppable = false;
+	do {
+		gate->unstoppable |= ++passes > PASSES_MAX; /* a program that makes threads faster than we look */
+		gate->awaits_leader = gate->news = false;
+		find_all_threads(gate);
+		pending = ask_those_known(gate);
+	} while (pending == 0 && gate->news && !gate->unstoppable);
 	return pending;
 }
 

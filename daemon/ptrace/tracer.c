@@ -315,9 +315,14 @@ int sp_tracer_attach(struct sp_task *task)
 	const int err = errno;
 	const char letter = sp_status_letter(task->tid);
 
-	if (err != ESRCH && letter != 0 && letter != 'Z' && letter != 'X')
+	if (err == ESRCH || letter == 0 || letter == 'Z' || letter == 'X') {
+		task->state = ENDED;
+		return 0;
+	}
+	if (sp_status_tracer(task->tid) != getpid())
 		return -err;
-	task->state = ENDED;
+	task->state = EXPECTED; /* born traced: its parent's event, and its own first stop, are still to come */
+	task->traced = true;
 	return 0;
 }
 
@@ -723,7 +728,7 @@ static struct sp_task *find_child(struct sp_tracer *t, pid_t tid)
 
 static void take_child(struct sp_tracer *t, struct sp_task *parent, struct sp_task *child, unsigned long flags)
 {
-	const bool adopted = child->state != EXPECTED && child->state != NEWBORN;
+	const bool adopted = child->process != NULL; /* or found in /proc before this event */
 
 	if (adopted)
 		child->adopted = false;
@@ -1126,8 +1131,7 @@ static int list_threads(struct sp_tracer *t, struct sp_process *process, DIR *d,
 		*seen += tid > 0;
 		if (tid <= 0 || (task != NULL && (task->process == process || task->process == NULL)))
 			continue; /* process NULL: born in a stop, and its parent will name it */
-		/* So is one that we trace already, by an event of its parent that we have not seen yet. */
-		if (sp_status_tracer(tid) != getpid() && add_thread(t, process, tid) == NULL)
+		if (add_thread(t, process, tid) == NULL)
 			return -ENOMEM;
 	}
 	return 0;

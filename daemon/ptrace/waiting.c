@@ -132,8 +132,10 @@ static pid_t next_recent(struct sp_waiting *w, int *status)
 	while (w->recent_next < sizeof w->recent / sizeof *w->recent) {
 		const pid_t tid = w->recent[w->recent_next++];
 
-		if (tid != 0 && ask(w, tid, status) == tid)
+		if (tid != 0 && ask(w, tid, status) == tid) {
+			no_longer_expected(w, tid);
 			return tid;
+		}
 	}
 	w->phase = ALL;
 	return 0;
@@ -161,8 +163,10 @@ static pid_t next_of_all(struct sp_waiting *w, int *status, bool *all)
 	const pid_t tid = ask(w, -1, status);
 
 	if (tid > 0) {
-		if (!w->few)
+		if (!w->few) {
+			no_longer_expected(w, tid);
 			remember(w, tid);
+		}
 		return tid;
 	}
 	w->full_scans++;
