@@ -191,13 +191,16 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 		sp_fail(e, ENOMEM, "out of memory");
 		return NULL;
 	}
-	int err = record_job(job, plan);
-	if (err != 0)
-		sp_fail(e, -err, "the job cannot be recorded: %s", strerror(-err));
-	else
-		err = start_child(job, plan, e);
+	/* The child prepares itself while the database is opened, and waits for our word. */
+	int err = start_child(job, plan, e);
 	if (err != 0)
 		return NULL;
+	err = record_job(job, plan);
+	if (err != 0) {
+		sp_fail(e, -err, "the job cannot be recorded: %s", strerror(-err));
+		sp_tracer_abandon(tools->gate.tracer, job->root);
+		return NULL;
+	}
 	sp_list_add(tools->jobs, &job->link);
 	sp_job_process_born(job, job->root);
 	return sp_steal_ptr(job);
@@ -453,16 +456,31 @@ static void let_fork(struct sp_job *job, struct sp_task *caller, uint64_t id)
 	(void)sp_listener_answer(job->listener, id, err == 0 ? 0 : EAGAIN);
 }
 
-/* A process that was guessed to be another job's: the listener that it speaks through knows better. */
+/* The one after process in the tree below top, parents first. NULL: that was the last. */
+static struct sp_process *next_in_tree(struct sp_process *process, const struct sp_process *top)
+{
+	if (!sp_list_empty(&process->children))
+		return sp_container_of(process->children.next, struct sp_process, sibling);
+	while (process != top && process->sibling.next == &process->parent->children)
+		process = process->parent;
+	return process != top ? sp_container_of(process->sibling.next, struct sp_process, sibling) : NULL;
+}
+
+/* A process that was guessed to be another job's, and all that descend from it: the listener that one of them speaks through
+ * knows better. */
 static void take_over(struct sp_job *job, struct sp_process *process)
 {
 	struct sp_job *former = process->job;
 
-	if (process->parent != NULL || process == former->root)
+	while (process->parent != NULL && process->parent->job == former)
+		process = process->parent;
+	if (process == former->root)
 		return;
-	sp_list_del(&process->job_link);
-	process->job = job;
-	sp_job_process_born(job, process);
+	for (struct sp_process *each = process; each != NULL; each = next_in_tree(each, process)) {
+		sp_list_del(&each->job_link);
+		each->job = job;
+		sp_job_process_born(job, each);
+	}
 	if (sp_list_empty(&former->processes) && former->hung_up)
 		finish(former);
 }

@@ -288,6 +288,8 @@ static void *writer(void *data)
 	wake(&audit->opened);
 	if (!opened)
 		return NULL;
+	if (audit->store != NULL)
+		sp_store_warm_up(audit->store);
 	follow(audit);
 	if (audit->result == 0)
 		finish(audit);

@@ -16,7 +16,7 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-#define FIRST_POPULATED (64u << 10)
+#define FIRST_POPULATED (8u << 10)
 #define TAG 0xffffffu
 
 struct header {

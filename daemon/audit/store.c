@@ -160,6 +160,13 @@ int sp_store_open(const char *path, int patience_ms, struct sp_store **out, stru
 	return 0;
 }
 
+void sp_store_warm_up(struct sp_store *store)
+{
+	for (int kind = 0; kind < SP_RECORD_KINDS; kind++)
+		if (sql[kind] != NULL && prepare(store, &store->put[kind], sql[kind], NULL) != 0)
+			return; /* tried again when it is needed, with a sentence */
+}
+
 void sp_store_close(struct sp_store *store)
 {
 	if (store == NULL)

@@ -31,6 +31,8 @@ struct sp_source {
 [[nodiscard]] int sp_store_open(const char *path, int patience_ms, struct sp_store **out, struct sp_error *e);
 
 /* NULL is fine. Leaves the write-ahead log as it is: a checkpoint costs fsyncs, and somebody is waiting. */
+/* Prepares now what is needed for the first record, while nobody waits for it. */
+void sp_store_warm_up(struct sp_store *store);
 void sp_store_close(struct sp_store *store);
 
 /* Stores up to limit records and the source's position in one transaction. The number of records stored; or -errno

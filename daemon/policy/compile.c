@@ -19,6 +19,7 @@ struct compiler {
 	/* The program pattern at hand. */
 	size_t rule;
 	const struct sp_glob *name;
+	bool scanned; /* the directories, for symlinks */
 };
 
 static int compile_directories(struct compiler *c);
@@ -84,7 +85,7 @@ static int compile_directories(struct compiler *c)
 		if (rc < 0)
 			return rc;
 	}
-	return sp_directories_scan(c->policy->directories) < 0 ? out_of_memory(c) : 0;
+	return 0;
 }
 
 /* ---- Globs ---- */
@@ -252,6 +253,9 @@ static int compile_name(struct compiler *c, const struct sp_source_text *program
 	if (rc < 0)
 		return rc;
 	c->name = glob;
+	if (!c->scanned && sp_directories_scan(c->policy->directories) < 0)
+		return out_of_memory(c);
+	c->scanned = true; /* thousands of names: read where a rule asks for one */
 	rc = sp_directories_links(c->policy->directories, glob, add_target, c);
 	if (rc < 0)
 		return rc;

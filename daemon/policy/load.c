@@ -22,15 +22,18 @@ static void free_policy_ptr(struct sp_policy **policy)
 	sp_policy_free(*policy);
 }
 
+static int parse(const char *text, size_t size, const char *file_name, bool test, struct sp_policy **out,
+		 struct sp_error *e);
+
 int sp_policy_load(const char *name, struct sp_policy **out, struct sp_error *e)
 {
 	cleanup_free char *file = NULL;
 	cleanup_free char *text = NULL;
 	size_t size = 0;
 
-	if (name == NULL)
-		return sp_policy_parse(sp_builtin_policy, (size_t)(sp_builtin_policy_end - sp_builtin_policy),
-				       BUILTIN_FILE, out, e);
+	if (name == NULL) /* its tests are part of ours */
+		return parse(sp_builtin_policy, (size_t)(sp_builtin_policy_end - sp_builtin_policy), BUILTIN_FILE,
+			     false, out, e);
 	int rc = find_file(name, &file, e);
 	if (rc < 0 || (rc = read_file(file, &text, &size, e)) < 0)
 		return rc;
@@ -62,6 +65,12 @@ static char *name_of(const struct sp_policy *policy)
 
 int sp_policy_parse(const char *text, size_t size, const char *file_name, struct sp_policy **out, struct sp_error *e)
 {
+	return parse(text, size, file_name, true, out, e);
+}
+
+static int parse(const char *text, size_t size, const char *file_name, bool test, struct sp_policy **out,
+		 struct sp_error *e)
+{
 	sp_cleanup(free_policy_ptr) struct sp_policy *policy = calloc(1, sizeof *policy);
 
 	if (policy == NULL || (policy->file = strdup(file_name)) == NULL)
@@ -73,7 +82,7 @@ int sp_policy_parse(const char *text, size_t size, const char *file_name, struct
 	policy->name = name_of(policy);
 	if (policy->name == NULL)
 		return sp_fail(e, ENOMEM, "out of memory");
-	if ((rc = sp_policy_compile(policy, e)) < 0 || (rc = sp_policy_run_tests(policy, e)) < 0)
+	if ((rc = sp_policy_compile(policy, e)) < 0 || (test && (rc = sp_policy_run_tests(policy, e)) < 0))
 		return rc;
 	*out = sp_steal_ptr(policy);
 	return 0;

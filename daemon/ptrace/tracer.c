@@ -98,7 +98,7 @@ static void on_lingerers(uv_timer_t *timer);
 static void on_ended(pid_t tgid, void *process, int status, void *context);
 static void pump(struct sp_tracer *t);
 static void dispatch(struct sp_tracer *t, pid_t tid, int status);
-static void bury(struct sp_tracer *t, struct sp_task *task);
+static bool bury(struct sp_tracer *t, struct sp_task *task);
 static void linger(struct sp_tracer *t, struct sp_task *task);
 static void leave_linger(struct sp_tracer *t, struct sp_task *task);
 static void stop_lingering(struct sp_tracer *t, struct sp_task *task);
@@ -287,6 +287,17 @@ int sp_tracer_seize(struct sp_tracer *t, pid_t pid, struct sp_job *job, bool one
 	return 0;
 }
 
+void sp_tracer_abandon(struct sp_tracer *t, struct sp_process *root)
+{
+	const pid_t pid = root->tgid;
+	int status;
+
+	(void)kill(pid, SIGKILL);
+	while (waitpid(pid, &status, __WALL) == pid && !WIFEXITED(status) && !WIFSIGNALED(status))
+		continue;
+	sp_index_free_process(t->index, sp_index_remove(t->index, sp_index_find(t->index, pid)));
+}
+
 bool sp_tracer_is_stopped(const struct sp_task *task)
 {
 	return (task->state != RUNNING && task->state != UNTRACED) || task->vfork_child != NULL;
@@ -353,12 +364,22 @@ bool sp_tracer_sleeps_killably(const struct sp_task *task)
 	return false;
 }
 
+static void end_process(struct sp_tracer *t, struct sp_process *process);
+
+static void forget(struct sp_tracer *t, struct sp_task *task)
+{
+	struct sp_process *process = sp_index_remove(t->index, task);
+
+	if (process != NULL)
+		end_process(t, process);
+}
+
 /* One-shot tracking: the index forgets threads that run untraced, since nobody would tell of their end. Those that the kernel
  * suspends for a vfork child are remembered: they cannot be stopped, and need not. */
 static void forget_if_idle(struct sp_tracer *t, struct sp_task *task)
 {
 	if (task->state == UNTRACED && task->gate == NULL && task->vfork_child == NULL && !is_leader(task))
-		(void)sp_index_remove(t->index, task);
+		forget(t, task);
 }
 
 /* Lets go of a task in one-shot tracking. */
@@ -399,7 +420,7 @@ void sp_tracer_release(struct sp_tracer *t, struct sp_task *task)
 	if (task->state == STOPPED && task != t->settling && !t->ops->held(task, t->context))
 		resume(t, task);
 	else if (task->state == ENDED && !task->traced && !is_leader(task))
-		(void)sp_index_remove(t->index, task); /* found dead when it was to be stopped */
+		forget(t, task); /* found dead when it was to be stopped */
 }
 
 void sp_tracer_kill(const struct sp_process *process)
@@ -543,6 +564,7 @@ static void dispatch(struct sp_tracer *t, pid_t tid, int status)
 			return;
 		}
 		mark_buried(t, task);
+		task->traced = true;
 	}
 	task->interrupted = false;
 	actions[task->state][report.event](t, task, &report);
@@ -701,7 +723,7 @@ static void end_former_user(struct sp_tracer *t, pid_t tid)
 		sp_exits_poll_now(t->exits, former->process->watch);
 	former = sp_index_find(t->index, tid);
 	if (former != NULL && former->process != NULL && !former->traced)
-		bury(t, former);
+		(void)bury(t, former);
 }
 
 /* A child as its parent's event names it. NULL: it must not run, or is dead already. */
@@ -716,6 +738,7 @@ static struct sp_task *find_child(struct sp_tracer *t, pid_t tid)
 			return NULL;
 		}
 		child->state = EXPECTED;
+		child->traced = true;
 		sp_waiting_expect(&t->waiting, tid);
 		return child;
 	}
@@ -786,7 +809,8 @@ static void end_process(struct sp_tracer *t, struct sp_process *process)
 	sp_index_free_process(t->index, process);
 }
 
-static void bury(struct sp_tracer *t, struct sp_task *task)
+/* True: it was the last of its process, which is gone, too. */
+static bool bury(struct sp_tracer *t, struct sp_task *task)
 {
 	const bool adopted = task->adopted;
 	const pid_t tid = task->tid;
@@ -800,15 +824,26 @@ static void bury(struct sp_tracer *t, struct sp_task *task)
 		leave_mark(t, tid);
 	if (process != NULL)
 		end_process(t, process);
+	return process != NULL;
+}
+
+/* Looked for anew each time: the end of one may let go of others, which the index may then forget. */
+static struct sp_task *find_other(const struct sp_process *process, const struct sp_task *except)
+{
+	struct sp_task *task;
+
+	sp_list_each (task, &process->tasks, process_link)
+		if (task != except)
+			return task;
+	return NULL;
 }
 
 static void bury_others(struct sp_tracer *t, struct sp_process *process, const struct sp_task *except)
 {
-	struct sp_task *task, *next;
+	struct sp_task *task;
 
-	sp_list_each_safe (task, next, &process->tasks, process_link)
-		if (task != except)
-			bury(t, task);
+	while ((task = find_other(process, except)) != NULL)
+		(void)bury(t, task);
 }
 
 static void vfork_done(struct sp_tracer *t, struct sp_task *child)
@@ -837,7 +872,7 @@ static struct sp_task *take_leaders_place(struct sp_tracer *t, struct sp_task *l
 	pid_t tid = leader->tid;
 	thread->adopted = leader->adopted;
 	leader->adopted = false;
-	bury(t, leader);
+	(void)bury(t, leader);
 	sp_index_rename(t->index, thread, tid);
 	return thread;
 }
@@ -876,7 +911,7 @@ static void on_death(struct sp_tracer *t, struct sp_task *task, const struct rep
 	if (is_leader(task))
 		bury_others(t, process, task);
 	vfork_done(t, task);
-	bury(t, task);
+	(void)bury(t, task);
 }
 
 static void on_unclaimed_death(struct sp_tracer *t, struct sp_task *task, const struct report *report)
@@ -892,20 +927,29 @@ static void on_unclaimed_death(struct sp_tracer *t, struct sp_task *task, const 
 	look_after_newborns(t);
 }
 
+static struct sp_task *find_untraced(const struct sp_process *process)
+{
+	struct sp_task *task;
+
+	sp_list_each (task, &process->tasks, process_link)
+		if (!task->traced)
+			return task;
+	return NULL;
+}
+
 /* One-shot tracking: the source of exits tells of those that are not traced. The others' ends are events. */
 static void on_ended(pid_t tgid, void *context_process, int status, void *context)
 {
 	struct sp_tracer *t = context;
 	struct sp_process *process = context_process;
-	struct sp_task *task, *next;
+	struct sp_task *task;
 
 	(void)tgid;
 	process->status = status;
-	sp_list_each_safe (task, next, &process->tasks, process_link) {
-		if (task->traced)
-			continue;
+	while ((task = find_untraced(process)) != NULL) {
 		vfork_done(t, task);
-		bury(t, task);
+		if (bury(t, task))
+			return;
 	}
 }
 

@@ -56,6 +56,9 @@ void sp_tracer_close(struct sp_tracer *tracer);
 [[nodiscard]] int sp_tracer_seize(struct sp_tracer *tracer, pid_t pid, struct sp_job *job, bool one_shot,
 				  struct sp_process **root, struct sp_error *e);
 
+/* Kills a root that has not run its program yet, waits for its end, and forgets it. */
+void sp_tracer_abandon(struct sp_tracer *tracer, struct sp_process *root);
+
 /* Cannot run user code: stopped, not born yet, or suspended by the kernel until its vfork child is done. */
 bool sp_tracer_is_stopped(const struct sp_task *task);
 
