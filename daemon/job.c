@@ -491,6 +491,9 @@ static void on_notification(const struct seccomp_notif *notification, void *cont
 	struct sp_tracer *tracer = job->tools.gate.tracer;
 	struct sp_task *caller = sp_tracer_find_caller(tracer, (pid_t)notification->pid);
 
+	/* To look for the caller can be to learn of the job's end. */
+	if (job->ended || (caller == NULL && !sp_listener_is_valid(job->listener, notification->id)))
+		return;
 	if (caller != NULL && caller->process->job != job)
 		take_over(job, caller->process);
 	if (caller == NULL || caller->process->job != job) {

@@ -92,6 +92,11 @@ static void on_readable(uv_poll_t *handle, int status, int events)
 		l->received(l->notification, l->context);
 }
 
+bool sp_listener_is_valid(const struct sp_listener *l, uint64_t id)
+{
+	return ioctl(l->fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
+}
+
 int sp_listener_answer(const struct sp_listener *l, uint64_t id, int err)
 {
 	struct seccomp_notif_resp response = {

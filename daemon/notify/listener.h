@@ -5,6 +5,7 @@
 #include "util/error.h"
 
 #include <linux/seccomp.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
 
@@ -17,6 +18,9 @@ struct sp_listener;
 sp_listener_new(uv_loop_t *loop, int fd, void (*received)(const struct seccomp_notif *notification, void *context),
 		void (*hung_up)(void *context), void *context, struct sp_error *e);
 void sp_listener_close(struct sp_listener *listener); /* freed by the loop; NULL is fine */
+
+/* Does the task still wait for an answer? */
+bool sp_listener_is_valid(const struct sp_listener *listener, uint64_t id);
 
 /* Lets the call go on (err 0) or makes it give err (positive errno). 0; -ENOENT: it is not waiting any more. */
 int sp_listener_answer(const struct sp_listener *listener, uint64_t id, int err);

@@ -105,21 +105,21 @@ static void stop_lingering(struct sp_tracer *t, struct sp_task *task);
 
 typedef void action(struct sp_tracer *t, struct sp_task *task, const struct report *report);
 static action on_birth, on_stop, on_group_stop, on_fork, on_exec, on_signal, on_death, on_unclaimed_death, unexpected;
-static action on_root_stopped, on_root_continued;
+static action on_root_stopped, on_root_continued, unrelated;
 
 /* clang-format off */
 static action *const actions[STATES][EVENTS] = {
 	/*             STOP        GROUP_STOP     FORK        EXEC        SIGNAL           CONTINUED          EXIT */
 	[UNTRACED]  = {unexpected, unexpected,    unexpected, unexpected, on_root_stopped, on_root_continued, on_death},
-	[EXPECTED]  = {on_birth,   on_birth,      unexpected, unexpected, unexpected,      unexpected,        on_death},
-	[NEWBORN]   = {unexpected, unexpected,    unexpected, unexpected, unexpected,      unexpected,        on_unclaimed_death},
-	[RUNNING]   = {on_stop,    on_group_stop, on_fork,    on_exec,    on_signal,       unexpected,        on_death},
+	[EXPECTED]  = {on_birth,   on_birth,      unexpected, unexpected, unexpected,      unrelated,         on_death},
+	[NEWBORN]   = {unexpected, unexpected,    unexpected, unexpected, unexpected,      unrelated,         on_unclaimed_death},
+	[RUNNING]   = {on_stop,    on_group_stop, on_fork,    on_exec,    on_signal,       unrelated,         on_death},
 	/* A stopped leader may be replaced by a thread of its that execs; nothing else but death can happen to it. */
-	[STOPPED]   = {on_stop,    on_group_stop, unexpected, on_exec,    unexpected,      unexpected,        on_death},
-	[LISTENING] = {on_stop,    on_group_stop, unexpected, on_exec,    on_signal,       unexpected,        on_death},
-	[ENDED]     = {unexpected, unexpected,    unexpected, on_exec,    unexpected,      unexpected,        on_death},
+	[STOPPED]   = {on_stop,    on_group_stop, unexpected, on_exec,    unexpected,      unrelated,         on_death},
+	[LISTENING] = {on_stop,    on_group_stop, unexpected, on_exec,    on_signal,       unrelated,         on_death},
+	[ENDED]     = {unexpected, unexpected,    unexpected, on_exec,    unexpected,      unrelated,         on_death},
 	/* The kernel has given the tid to somebody else: the stop is the first of a new task. */
-	[BURIED]    = {on_birth,   on_birth,      unexpected, unexpected, unexpected,      unexpected,        on_unclaimed_death},
+	[BURIED]    = {on_birth,   on_birth,      unexpected, unexpected, unexpected,      unrelated,         on_unclaimed_death},
 };
 /* clang-format on */
 
@@ -555,6 +555,8 @@ static void dispatch(struct sp_tracer *t, pid_t tid, int status)
 	const struct report report = classify(tid, status);
 	struct sp_task *task = sp_index_find(t->index, tid);
 
+	if (task == NULL && report.event == CONTINUED)
+		return;
 	if (task == NULL) {
 		/* Children are born traced, and may report before their parent does. */
 		task = sp_index_add(t->index, tid);
@@ -566,7 +568,7 @@ static void dispatch(struct sp_tracer *t, pid_t tid, int status)
 		mark_buried(t, task);
 		task->traced = true;
 	}
-	task->interrupted = false;
+	task->interrupted &= report.event == CONTINUED;
 	actions[task->state][report.event](t, task, &report);
 }
 
@@ -695,6 +697,14 @@ static int watch(struct sp_tracer *t, struct sp_process *process)
 	free(process->watch);
 	process->watch = NULL;
 	return err == -ESRCH ? 0 : err; /* killed: it is traced still, and its end an event */
+}
+
+/* As parents of roots we hear of this, and of every tracee, too; to the tracer a stop tells it. */
+static void unrelated(struct sp_tracer *t, struct sp_task *task, const struct report *report)
+{
+	(void)t;
+	(void)task;
+	(void)report;
 }
 
 /* Puts a child in its place: the parent's process and memory, as the clone flags say. */
@@ -927,12 +937,17 @@ static void on_unclaimed_death(struct sp_tracer *t, struct sp_task *task, const 
 	look_after_newborns(t);
 }
 
-static struct sp_task *find_untraced(const struct sp_process *process)
+/* Of a process that has ended: a task whose end waitpid(2) will not tell. It was not traced, or was killed on its way through exec
+ * when it had its leader's tid already. */
+static struct sp_task *find_untold(const struct sp_process *process)
 {
 	struct sp_task *task;
+	siginfo_t info;
 
 	sp_list_each (task, &process->tasks, process_link)
-		if (!task->traced)
+		if (!task->traced ||
+		    (waitid(P_PID, (id_t)task->tid, &info, WEXITED | WNOWAIT | WNOHANG | __WALL) != 0 &&
+		     errno == ECHILD))
 			return task;
 	return NULL;
 }
@@ -946,7 +961,7 @@ static void on_ended(pid_t tgid, void *context_process, int status, void *contex
 
 	(void)tgid;
 	process->status = status;
-	while ((task = find_untraced(process)) != NULL) {
+	while ((task = find_untold(process)) != NULL) {
 		vfork_done(t, task);
 		if (bury(t, task))
 			return;
