@@ -24,6 +24,8 @@ enum { EVENTS_PER_TURN = 128 };
 
 enum { LISTS_MAX = 1000 }; /* passes over the threads of a process that ends and makes them all the time */
 
+enum { ROOTS = 4 };
+
 /* Milliseconds. */
 enum {
 	/* A newborn whose parent has not named it by then was probably born to a parent that was killed in the middle of the
@@ -78,6 +80,7 @@ struct sp_tracer {
 	const struct sp_task *settling; /* its stop is being told: it goes on afterwards, not meanwhile */
 	unsigned unclaimed; /* tasks in NEWBORN */
 	unsigned buried; /* tasks in BURIED */
+	pid_t roots[ROOTS]; /* one-shot: some of our own children; 0: free */
 	unsigned lingering; /* one-shot: tasks that are traced because they have forked */
 	struct sp_tracer_stats stats;
 };
@@ -96,6 +99,7 @@ static void on_ask_all(uv_timer_t *timer);
 static void on_newborns(uv_timer_t *timer);
 static void on_lingerers(uv_timer_t *timer);
 static void on_ended(pid_t tgid, void *process, int status, void *context);
+static void look_at_roots(struct sp_tracer *t, pid_t named);
 static void pump(struct sp_tracer *t);
 static void dispatch(struct sp_tracer *t, pid_t tid, int status);
 static bool bury(struct sp_tracer *t, struct sp_task *task);
@@ -105,21 +109,21 @@ static void stop_lingering(struct sp_tracer *t, struct sp_task *task);
 
 typedef void action(struct sp_tracer *t, struct sp_task *task, const struct report *report);
 static action on_birth, on_stop, on_group_stop, on_fork, on_exec, on_signal, on_death, on_unclaimed_death, unexpected;
-static action on_root_stopped, on_root_continued, unrelated;
+static action on_root_stopped, on_root_continued;
 
 /* clang-format off */
 static action *const actions[STATES][EVENTS] = {
 	/*             STOP        GROUP_STOP     FORK        EXEC        SIGNAL           CONTINUED          EXIT */
 	[UNTRACED]  = {unexpected, unexpected,    unexpected, unexpected, on_root_stopped, on_root_continued, on_death},
-	[EXPECTED]  = {on_birth,   on_birth,      unexpected, unexpected, unexpected,      unrelated,         on_death},
-	[NEWBORN]   = {unexpected, unexpected,    unexpected, unexpected, unexpected,      unrelated,         on_unclaimed_death},
-	[RUNNING]   = {on_stop,    on_group_stop, on_fork,    on_exec,    on_signal,       unrelated,         on_death},
+	[EXPECTED]  = {on_birth,   on_birth,      unexpected, unexpected, unexpected,      unexpected,        on_death},
+	[NEWBORN]   = {unexpected, unexpected,    unexpected, unexpected, unexpected,      unexpected,        on_unclaimed_death},
+	[RUNNING]   = {on_stop,    on_group_stop, on_fork,    on_exec,    on_signal,       unexpected,        on_death},
 	/* A stopped leader may be replaced by a thread of its that execs; nothing else but death can happen to it. */
-	[STOPPED]   = {on_stop,    on_group_stop, unexpected, on_exec,    unexpected,      unrelated,         on_death},
-	[LISTENING] = {on_stop,    on_group_stop, unexpected, on_exec,    on_signal,       unrelated,         on_death},
-	[ENDED]     = {unexpected, unexpected,    unexpected, on_exec,    unexpected,      unrelated,         on_death},
+	[STOPPED]   = {on_stop,    on_group_stop, unexpected, on_exec,    unexpected,      unexpected,        on_death},
+	[LISTENING] = {on_stop,    on_group_stop, unexpected, on_exec,    on_signal,       unexpected,        on_death},
+	[ENDED]     = {unexpected, unexpected,    unexpected, on_exec,    unexpected,      unexpected,        on_death},
 	/* The kernel has given the tid to somebody else: the stop is the first of a new task. */
-	[BURIED]    = {on_birth,   on_birth,      unexpected, unexpected, unexpected,      unrelated,         on_unclaimed_death},
+	[BURIED]    = {on_birth,   on_birth,      unexpected, unexpected, unexpected,      unexpected,        on_unclaimed_death},
 };
 /* clang-format on */
 
@@ -258,7 +262,6 @@ static int prepare_one_shot(struct sp_tracer *t, struct sp_error *e)
 
 	if (t->exits == NULL)
 		t->exits = sp_exits_new(t->loop, SP_EXITS_BEST, &exits_ops, t, e);
-	t->waiting.options = WUNTRACED | WCONTINUED; /* of roots, which are our children */
 	return t->exits != NULL ? 0 : -e->err;
 }
 
@@ -283,6 +286,11 @@ int sp_tracer_seize(struct sp_tracer *t, pid_t pid, struct sp_job *job, bool one
 		sp_index_free_process(t->index, sp_index_remove(t->index, task));
 		return refuse_to_seize(pid, err, e);
 	}
+	for (size_t i = 0; one_shot && i < ROOTS; i++)
+		if (t->roots[i] == 0) {
+			t->roots[i] = pid;
+			break;
+		}
 	*root = task->process;
 	return 0;
 }
@@ -486,7 +494,31 @@ static void on_sigchld(uv_poll_t *handle, int status, int events)
 	if (status != 0 || read(t->signal_fd, &info, sizeof info) != sizeof info)
 		return;
 	t->stats.wakeups++;
+	if (t->exits != NULL)
+		look_at_roots(t, (pid_t)info.ssi_pid);
 	begin_turn(t, (pid_t)info.ssi_pid, false);
+}
+
+/* Job control of a root that is not traced. Not asked of all children at once: for a tracee that would take the report that
+ * it goes on (WCONTINUED) from its own parent. */
+static void look_at_root(struct sp_tracer *t, pid_t pid)
+{
+	const struct sp_task *task = pid > 0 ? sp_index_find(t->index, pid) : NULL;
+	int status;
+
+	if (task == NULL || task->state != UNTRACED || task->process->watch != NULL)
+		return;
+	if (waitpid(pid, &status, WUNTRACED | WCONTINUED | WNOHANG) == pid)
+		dispatch(t, pid, status);
+}
+
+/* Of many roots only the one that SIGCHLD names is looked at. */
+static void look_at_roots(struct sp_tracer *t, pid_t named)
+{
+	for (size_t i = 0; i < ROOTS; i++)
+		if (t->roots[i] != named)
+			look_at_root(t, t->roots[i]);
+	look_at_root(t, named);
 }
 
 static void on_more(uv_idle_t *handle)
@@ -555,8 +587,6 @@ static void dispatch(struct sp_tracer *t, pid_t tid, int status)
 	const struct report report = classify(tid, status);
 	struct sp_task *task = sp_index_find(t->index, tid);
 
-	if (task == NULL && report.event == CONTINUED)
-		return;
 	if (task == NULL) {
 		/* Children are born traced, and may report before their parent does. */
 		task = sp_index_add(t->index, tid);
@@ -568,7 +598,7 @@ static void dispatch(struct sp_tracer *t, pid_t tid, int status)
 		mark_buried(t, task);
 		task->traced = true;
 	}
-	task->interrupted &= report.event == CONTINUED;
+	task->interrupted = false;
 	actions[task->state][report.event](t, task, &report);
 }
 
@@ -699,14 +729,6 @@ static int watch(struct sp_tracer *t, struct sp_process *process)
 	return err == -ESRCH ? 0 : err; /* killed: it is traced still, and its end an event */
 }
 
-/* As parents of roots we hear of this, and of every tracee, too; to the tracer a stop tells it. */
-static void unrelated(struct sp_tracer *t, struct sp_task *task, const struct report *report)
-{
-	(void)t;
-	(void)task;
-	(void)report;
-}
-
 /* Puts a child in its place: the parent's process and memory, as the clone flags say. */
 static int place_child(struct sp_tracer *t, struct sp_task *parent, struct sp_task *child, unsigned long flags)
 {
@@ -811,6 +833,9 @@ static void leave_mark(struct sp_tracer *t, pid_t tid)
 
 static void end_process(struct sp_tracer *t, struct sp_process *process)
 {
+	for (size_t i = 0; i < ROOTS; i++)
+		if (t->roots[i] == process->tgid)
+			t->roots[i] = 0;
 	if (process->watch != NULL)
 		sp_exits_forget(t->exits, process->watch);
 	free(process->watch);

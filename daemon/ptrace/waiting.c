@@ -71,9 +71,9 @@ pid_t sp_waiting_next(struct sp_waiting *w, int *status, bool *all)
 }
 
 /* -1: there is no such task (any more). */
-static pid_t ask(const struct sp_waiting *w, pid_t tid, int *status)
+static pid_t ask(pid_t tid, int *status)
 {
-	return waitpid(tid, status, __WALL | WNOHANG | w->options);
+	return waitpid(tid, status, __WALL | WNOHANG);
 }
 
 static void remember(struct sp_waiting *w, pid_t tid)
@@ -100,7 +100,7 @@ static void no_longer_expected(struct sp_waiting *w, pid_t tid)
 static pid_t next_named(struct sp_waiting *w, int *status)
 {
 	w->phase = EXPECTED;
-	if (w->named <= 0 || ask(w, w->named, status) != w->named)
+	if (w->named <= 0 || ask(w->named, status) != w->named)
 		return 0;
 	no_longer_expected(w, w->named);
 	remember(w, w->named);
@@ -111,7 +111,7 @@ static pid_t next_expected(struct sp_waiting *w, int *status)
 {
 	while (w->expected_next < w->expected_count) {
 		const pid_t tid = w->expected[w->expected_next];
-		const pid_t found = ask(w, tid, status);
+		const pid_t found = ask(tid, status);
 
 		if (found == 0) {
 			w->expected_next++;
@@ -132,7 +132,7 @@ static pid_t next_recent(struct sp_waiting *w, int *status)
 	while (w->recent_next < sizeof w->recent / sizeof *w->recent) {
 		const pid_t tid = w->recent[w->recent_next++];
 
-		if (tid != 0 && ask(w, tid, status) == tid) {
+		if (tid != 0 && ask(tid, status) == tid) {
 			no_longer_expected(w, tid);
 			return tid;
 		}
@@ -160,7 +160,7 @@ static pid_t next_of_all(struct sp_waiting *w, int *status, bool *all)
 		return 0;
 	}
 	const uint64_t begin = w->few ? 0 : uv_hrtime();
-	const pid_t tid = ask(w, -1, status);
+	const pid_t tid = ask(-1, status);
 
 	if (tid > 0) {
 		if (!w->few) {

@@ -21,7 +21,6 @@ struct sp_waiting {
 	int phase;
 	bool few; /* asking all costs nothing to speak of */
 	bool forced; /* this turn asks all, whatever it costs */
-	int options; /* for waitpid, besides __WALL | WNOHANG */
 	uint64_t credit, credited,
 		cost; /* nanoseconds that may be spent, as of when; what asking all cost the last time */
 	uint64_t full_scans;
