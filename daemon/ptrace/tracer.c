@@ -109,21 +109,21 @@ static void stop_lingering(struct sp_tracer *t, struct sp_task *task);
 
 typedef void action(struct sp_tracer *t, struct sp_task *task, const struct report *report);
 static action on_birth, on_stop, on_group_stop, on_fork, on_exec, on_signal, on_death, on_unclaimed_death, unexpected;
-static action on_root_stopped, on_root_continued;
+static action on_root_stopped, on_root_continued, not_asked_for;
 
 /* clang-format off */
 static action *const actions[STATES][EVENTS] = {
 	/*             STOP        GROUP_STOP     FORK        EXEC        SIGNAL           CONTINUED          EXIT */
 	[UNTRACED]  = {unexpected, unexpected,    unexpected, unexpected, on_root_stopped, on_root_continued, on_death},
-	[EXPECTED]  = {on_birth,   on_birth,      unexpected, unexpected, unexpected,      unexpected,        on_death},
-	[NEWBORN]   = {unexpected, unexpected,    unexpected, unexpected, unexpected,      unexpected,        on_unclaimed_death},
-	[RUNNING]   = {on_stop,    on_group_stop, on_fork,    on_exec,    on_signal,       unexpected,        on_death},
+	[EXPECTED]  = {on_birth,   on_birth,      unexpected, unexpected, unexpected,      not_asked_for,     on_death},
+	[NEWBORN]   = {unexpected, unexpected,    unexpected, unexpected, unexpected,      not_asked_for,     on_unclaimed_death},
+	[RUNNING]   = {on_stop,    on_group_stop, on_fork,    on_exec,    on_signal,       not_asked_for,     on_death},
 	/* A stopped leader may be replaced by a thread of its that execs; nothing else but death can happen to it. */
-	[STOPPED]   = {on_stop,    on_group_stop, unexpected, on_exec,    unexpected,      unexpected,        on_death},
-	[LISTENING] = {on_stop,    on_group_stop, unexpected, on_exec,    on_signal,       unexpected,        on_death},
-	[ENDED]     = {unexpected, unexpected,    unexpected, on_exec,    unexpected,      unexpected,        on_death},
+	[STOPPED]   = {on_stop,    on_group_stop, unexpected, on_exec,    unexpected,      not_asked_for,     on_death},
+	[LISTENING] = {on_stop,    on_group_stop, unexpected, on_exec,    on_signal,       not_asked_for,     on_death},
+	[ENDED]     = {unexpected, unexpected,    unexpected, on_exec,    unexpected,      not_asked_for,     on_death},
 	/* The kernel has given the tid to somebody else: the stop is the first of a new task. */
-	[BURIED]    = {on_birth,   on_birth,      unexpected, unexpected, unexpected,      unexpected,        on_unclaimed_death},
+	[BURIED]    = {on_birth,   on_birth,      unexpected, unexpected, unexpected,      not_asked_for,     on_unclaimed_death},
 };
 /* clang-format on */
 
@@ -183,6 +183,12 @@ static void mark_buried(struct sp_tracer *t, struct sp_task *task)
 	t->buried++;
 }
 
+static void forget_mark(struct sp_tracer *t, struct sp_task *mark)
+{
+	(void)sp_index_remove(t->index, mark);
+	t->buried--;
+}
+
 struct mark_search {
 	uint64_t before;
 	struct sp_task *found;
@@ -205,8 +211,7 @@ static void forget_marks(struct sp_tracer *t, uint64_t before)
 		sp_index_each(t->index, find_mark, &s);
 		if (s.found == NULL)
 			return;
-		(void)sp_index_remove(t->index, s.found);
-		t->buried--;
+		forget_mark(t, s.found);
 	} while (t->buried > 0);
 }
 
@@ -587,6 +592,8 @@ static void dispatch(struct sp_tracer *t, pid_t tid, int status)
 	const struct report report = classify(tid, status);
 	struct sp_task *task = sp_index_find(t->index, tid);
 
+	if (task == NULL && report.event == CONTINUED)
+		return;
 	if (task == NULL) {
 		/* Children are born traced, and may report before their parent does. */
 		task = sp_index_add(t->index, tid);
@@ -729,6 +736,14 @@ static int watch(struct sp_tracer *t, struct sp_process *process)
 	return err == -ESRCH ? 0 : err; /* killed: it is traced still, and its end an event */
 }
 
+/* Only roots that are not traced are asked whether they go on; to the tracer a stop tells it. */
+static void not_asked_for(struct sp_tracer *t, struct sp_task *task, const struct report *report)
+{
+	(void)t;
+	(void)task;
+	(void)report;
+}
+
 /* Puts a child in its place: the parent's process and memory, as the clone flags say. */
 static int place_child(struct sp_tracer *t, struct sp_task *parent, struct sp_task *child, unsigned long flags)
 {
@@ -754,8 +769,11 @@ static void end_former_user(struct sp_tracer *t, pid_t tid)
 	if (is_leader(former) && former->process->watch != NULL)
 		sp_exits_poll_now(t->exits, former->process->watch);
 	former = sp_index_find(t->index, tid);
-	if (former != NULL && former->process != NULL && !former->traced)
+	if (former == NULL || former->process == NULL || former->traced)
+		return;
+	if (!is_leader(former) || former->process->watch == NULL)
 		(void)bury(t, former);
+	/* Otherwise it is alive: it was adopted, and is named only now. */
 }
 
 /* A child as its parent's event names it. NULL: it must not run, or is dead already. */
@@ -776,8 +794,7 @@ static struct sp_task *find_child(struct sp_tracer *t, pid_t tid)
 	}
 	if (child->state != BURIED)
 		return child;
-	(void)sp_index_remove(t->index, child);
-	t->buried--;
+	forget_mark(t, child);
 	return NULL;
 }
 
@@ -796,6 +813,8 @@ static void take_child(struct sp_tracer *t, struct sp_task *parent, struct sp_ta
 		return;
 	}
 	if ((flags & CLONE_VFORK) != 0 && !(adopted && child->process->generation > 0)) {
+		if (parent->vfork_child != NULL) /* has execed or ended, which will be told later */
+			parent->vfork_child->vfork_parent = NULL;
 		child->vfork_parent = parent;
 		parent->vfork_child = child;
 	}
@@ -1154,6 +1173,9 @@ static struct sp_task *add_thread(struct sp_tracer *t, struct sp_process *proces
 	struct sp_task *leader = sp_index_find(t->index, process->tgid);
 
 	end_former_user(t, tid);
+	struct sp_task *mark = sp_index_find(t->index, tid);
+	if (mark != NULL && mark->state == BURIED) /* of a former user, whose parent's event never came */
+		forget_mark(t, mark);
 	struct sp_task *task = leader != NULL ? sp_index_add(t->index, tid) : NULL;
 	if (task == NULL)
 		return NULL;
@@ -1213,8 +1235,8 @@ static int list_threads(struct sp_tracer *t, struct sp_process *process, DIR *d,
 		const struct sp_task *task = tid > 0 ? sp_index_find(t->index, tid) : NULL;
 
 		*seen += tid > 0;
-		if (tid <= 0 || (task != NULL && (task->process == process || task->process == NULL)))
-			continue; /* process NULL: born in a stop, and its parent will name it */
+		if (tid <= 0 || (task != NULL && (task->process == process || task->state == NEWBORN)))
+			continue; /* NEWBORN: born in a stop, and its parent will name it */
 		if (add_thread(t, process, tid) == NULL)
 			return -ENOMEM;
 	}
