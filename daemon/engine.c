@@ -3,6 +3,7 @@
 
 #include "job.h"
 #include "util/cleanup.h"
+#include "util/cpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@ struct sp_engine {
 	struct sp_filter filters[2]; /* by enum sp_notified */
 	struct sp_list jobs; /* struct sp_job.link */
 	struct sp_list freezing;
+	struct sp_follower follower;
 };
 
 static const struct sp_tracer_ops tracer_ops;
@@ -25,6 +27,7 @@ static void release_engine(struct sp_engine *engine)
 		sp_tracer_close(t->tracer);
 	if (t->blocking != NULL)
 		sp_blocking_close(t->blocking);
+	sp_cpu_roam();
 	sp_index_free(t->index);
 	sp_filesystems_free(t->filesystems);
 	sp_kinds_free(t->kinds);
@@ -60,6 +63,8 @@ struct sp_engine *sp_engine_new(uv_loop_t *loop, struct sp_audit *audit, struct 
 	engine->tools.audit = audit;
 	engine->tools.filters = engine->filters;
 	engine->tools.jobs = &engine->jobs;
+	engine->tools.follower = &engine->follower;
+	sp_cpu_prepare();
 	sp_list_init(&engine->jobs);
 	t->replies_survive = is_linux_or_later(6, 18);
 	sp_list_init(&engine->freezing);

@@ -503,10 +503,12 @@ static void on_notification(const struct seccomp_notif *notification, void *cont
 		(void)sp_listener_answer(job->listener, notification->id, EPERM);
 		return;
 	}
-	if (sp_arch_is_exec(notification->data.nr))
+	if (sp_arch_is_exec(notification->data.nr)) {
+		sp_follower_exec(job->tools.follower, job->tools.gate.index, caller);
 		sp_gatekeeper_notified(job->keeper, caller, notification);
-	else
+	} else {
 		let_fork(job, caller, notification->id);
+	}
 	sp_tracer_forget_idle(tracer, (pid_t)notification->pid);
 }
 

@@ -3,6 +3,7 @@
 #define SP_JOB_H
 
 #include "engine.h"
+#include "follower.h"
 #include "notify/filter.h"
 #include "ptrace/gate.h"
 
@@ -11,6 +12,7 @@ struct sp_job_tools {
 	struct sp_audit *audit; /* or NULL */
 	const struct sp_filter *filters; /* by enum sp_notified */
 	struct sp_list *jobs; /* struct sp_job.link */
+	struct sp_follower *follower;
 };
 
 [[nodiscard]] struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_plan *plan,

@@ -2,6 +2,7 @@
 #include "launch/launch.h"
 
 #include "util/cleanup.h"
+#include "util/cpu.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -139,6 +140,7 @@ static void report(int channel, uint32_t stage, int err, int listener)
 {
 	char word;
 
+	sp_cpu_restore();
 	/* A supervisor that cannot be traced has children that cannot be traced. */
 	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)

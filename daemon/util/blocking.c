@@ -2,6 +2,7 @@
 #include "util/blocking.h"
 
 #include "util/cleanup.h"
+#include "util/cpu.h"
 #include "util/list.h"
 
 #include <pthread.h>
@@ -167,6 +168,7 @@ static void *run_thread(void *arg)
 	struct sp_request *request = arg;
 	struct mailbox *m = request->mailbox;
 
+	sp_cpu_restore();
 	request->work.run(request->work.arg);
 	(void)pthread_mutex_lock(&m->lock);
 	bool closed = m->async == NULL;

@@ -5,6 +5,7 @@
 #include <linux/ioctl.h>
 #include <linux/seccomp.h>
 #include <linux/types.h>
+#include <stdint.h>
 
 /* include/uapi/linux/seccomp.h, since 5.19 */
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
@@ -47,5 +48,15 @@ struct procmap_query {
 };
 #define PROCMAP_QUERY _IOWR('f', 17, struct procmap_query)
 #endif
+
+/* sched_setattr(2): linux/sched/types.h, which cannot be included beside glibc's sched.h (before 2.41). */
+struct sp_sched_attr {
+	uint32_t size, sched_policy;
+	uint64_t sched_flags;
+	int32_t sched_nice;
+	uint32_t sched_priority;
+	uint64_t sched_runtime, sched_deadline, sched_period; /* ns; runtime of SCHED_OTHER: its slice (6.12) */
+	uint32_t sched_util_min, sched_util_max;
+};
 
 #endif
