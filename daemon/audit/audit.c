@@ -21,7 +21,7 @@
 #include <time.h>
 
 #define BATCH 8192 /* records a transaction: then others get their turn */
-#define GATHER_MS 20
+#define GATHER_MS 250
 #define BUSY_MS 250 /* SQLite's own patience within one attempt */
 #define RETRY_MIN_MS 50
 #define RETRY_MAX_MS 2000
