@@ -395,12 +395,6 @@ static void tell(void *data, const char *sentence)
 	fputc('\n', stderr);
 }
 
-static void close_directory(DIR **directory)
-{
-	if (*directory != NULL)
-		(void)closedir(*directory);
-}
-
 /* Whoever took them in may have had nobody to tell: said until somebody has removed them. */
 static void tell_damaged(const char *path)
 {
@@ -411,7 +405,7 @@ static void tell_damaged(const char *path)
 		spool = NULL;
 		return;
 	}
-	sp_cleanup(close_directory) DIR *directory = opendir(spool);
+	cleanup_directory DIR *directory = opendir(spool);
 	for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
 		const char *dot = strrchr(entry->d_name, '.');
 		count += dot != NULL && strcmp(dot, ".corrupt") == 0;

@@ -141,16 +141,10 @@ static int add_segment(struct list *list, const char *file)
 	return 0;
 }
 
-static void close_directory(DIR **stream)
-{
-	if (*stream != NULL)
-		(void)closedir(*stream);
-}
-
 static int list_segments(int directory, struct list *list, struct sp_error *e)
 {
 	cleanup_close int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	sp_cleanup(close_directory) DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_directory DIR *stream = fd < 0 ? NULL : fdopendir(fd);
 	int ret = 0;
 
 	if (stream == NULL)

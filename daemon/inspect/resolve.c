@@ -393,13 +393,15 @@ static int look_at(struct sp_file *file)
 	return sp_stat_cached(file->fd, "", &file->st);
 }
 
-static bool in_our_mount_namespace(pid_t tid)
+bool sp_is_our_namespace(pid_t tid, const char *name)
 {
-	char path[SP_PROC_NAME];
+	char path[SP_PROC_NAME], what[16];
 	struct stat theirs, ours;
 
-	return stat(sp_proc_task(path, tid, "ns/mnt"), &theirs) == 0 && stat("/proc/self/ns/mnt", &ours) == 0 &&
-	       theirs.st_ino == ours.st_ino;
+	(void)snprintf(what, sizeof what, "ns/%s", name);
+	return stat(sp_proc_task(path, tid, what), &theirs) == 0 &&
+	       stat(sp_proc_task(path, getpid(), what), &ours) == 0 && theirs.st_ino == ours.st_ino &&
+	       theirs.st_dev == ours.st_dev;
 }
 
 /* Does the canonical path lead to this very file for us? 1 or 0, or -EAGAIN: finding out would block. */
@@ -428,7 +430,7 @@ static int describe(const struct sp_lookup *l, struct sp_file *file)
 	file->anonymous = file->st.st_nlink == 0 || file->path[0] != '/';
 	file->foreign = false;
 	bool marked = (size_t)n > tail && strcmp(file->path + (size_t)n - tail, deleted) == 0;
-	if (file->anonymous || (!marked && (file->our_root || in_our_mount_namespace(l->tid))))
+	if (file->anonymous || (!marked && (file->our_root || sp_is_our_namespace(l->tid, "mnt"))))
 		return 0;
 	int holds = name_holds(l, file);
 	if (holds < 0)

@@ -23,6 +23,9 @@ void sp_file_close(struct sp_file *file);
  * inode has: device, inode, mode, links, user, size, ctime. path "": dirfd itself. 0 or -errno. */
 [[nodiscard]] int sp_stat_cached(int dirfd, const char *path, struct stat *st);
 
+/* Is that one of the task's namespaces ("mnt", "user") ours? false also where it cannot be told. */
+bool sp_is_our_namespace(pid_t tid, const char *name);
+
 struct sp_lookup {
 	pid_t tid, tgid; /* the task whose view counts; it must be stopped or blocked */
 	bool may_block; /* may this thread wait for a disk or a server? */

@@ -2,6 +2,7 @@
  * new program's memory is shared with nobody and it has not run one instruction. */
 #include "inspect/inspect.h"
 
+#include "util/cleanup.h"
 #include "util/proc.h"
 
 #include <dirent.h>
@@ -168,28 +169,13 @@ static bool entry_matches(int directory, const char *name, const struct sp_inspe
 	       argv_behind_interpreter(in, tgid, f.interpreter, strchr(f.flags, 'P') != NULL);
 }
 
-/* Since 6.7 a user namespace may have formats of its own, which nobody but its maker has approved. */
-static bool in_our_user_namespace(pid_t tgid)
-{
-	char path[SP_PROC_NAME];
-	struct stat theirs, ours;
-
-	return stat(sp_proc_task(path, tgid, "ns/user"), &theirs) == 0 && stat("/proc/self/ns/user", &ours) == 0 &&
-	       theirs.st_ino == ours.st_ino && theirs.st_dev == ours.st_dev;
-}
-
-static void close_directory(DIR **d)
-{
-	if (*d != NULL)
-		(void)closedir(*d);
-}
-
 static bool is_binfmt_misc(const struct sp_inspection *in, pid_t tgid, const struct stat *exe)
 {
-	sp_cleanup(close_directory) DIR *d = opendir("/proc/sys/fs/binfmt_misc");
+	cleanup_directory DIR *d = opendir("/proc/sys/fs/binfmt_misc");
 	const struct dirent *entry;
 
-	if (!in_our_user_namespace(tgid))
+	/* Since 6.7 a user namespace may have formats of its own, which nobody but its maker has approved. */
+	if (!sp_is_our_namespace(tgid, "user"))
 		return false;
 	while (d != NULL && (entry = readdir(d)) != NULL)
 		if (entry->d_name[0] != '.' && strcmp(entry->d_name, "register") != 0 &&

@@ -27,12 +27,6 @@ struct sp_directories {
 	size_t link_count;
 };
 
-static void close_directory(DIR **directory)
-{
-	if (*directory != NULL)
-		(void)closedir(*directory);
-}
-
 int sp_directories_new(struct sp_directories **out)
 {
 	*out = calloc(1, sizeof **out);
@@ -247,7 +241,7 @@ static bool is_link(DIR *directory, const struct dirent *entry)
 
 static int scan_directory(struct sp_directories *directories, const char *path)
 {
-	sp_cleanup(close_directory) DIR *directory = opendir(path);
+	cleanup_directory DIR *directory = opendir(path);
 
 	if (directory == NULL)
 		return errno == ENOMEM ? -ENOMEM : 0;

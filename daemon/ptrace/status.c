@@ -6,9 +6,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -37,28 +37,27 @@ int sp_status_family(pid_t tid, pid_t *tgid, pid_t *ppid)
 	return *tgid > 0 ? 0 : -ESRCH;
 }
 
-bool sp_status_ignores(pid_t tid, int signal)
+/* The number behind "NAME:"; 0 where the task is gone. */
+static uint64_t read_number(pid_t tid, const char *name, int base)
 {
 	char path[SP_PROC_NAME], line[256];
-	uint64_t mask = 0;
+	const size_t length = strlen(name);
 	cleanup_file FILE *f = fopen(sp_proc_task(path, tid, "status"), "re");
 
 	while (f != NULL && fgets(line, sizeof line, f) != NULL)
-		if (sscanf(line, "SigIgn: %" SCNx64, &mask) == 1)
-			break;
-	return (mask & 1ULL << (signal - 1)) != 0;
+		if (strncmp(line, name, length) == 0)
+			return strtoull(line + length, NULL, base);
+	return 0;
+}
+
+bool sp_status_ignores(pid_t tid, int signal)
+{
+	return (read_number(tid, "SigIgn:", 16) & 1ULL << (signal - 1)) != 0;
 }
 
 pid_t sp_status_tracer(pid_t tid)
 {
-	char path[SP_PROC_NAME], line[256];
-	pid_t tracer = 0;
-	cleanup_file FILE *f = fopen(sp_proc_task(path, tid, "status"), "re");
-
-	while (f != NULL && fgets(line, sizeof line, f) != NULL)
-		if (sscanf(line, "TracerPid: %d", &tracer) == 1)
-			break;
-	return tracer;
+	return (pid_t)read_number(tid, "TracerPid:", 10);
 }
 
 unsigned sp_status_threads(pid_t tgid)

@@ -61,7 +61,7 @@ enum event {
 
 enum resume { RESUME_CONT, RESUME_LISTEN };
 
-enum lingering { GONE, FRESH, STALE, OVERDUE };
+enum lingering { FRESH = 1, STALE, OVERDUE };
 
 struct sp_tracer {
 	uv_loop_t *loop;
@@ -103,6 +103,7 @@ static void look_at_roots(struct sp_tracer *t, pid_t named);
 static void pump(struct sp_tracer *t);
 static void dispatch(struct sp_tracer *t, pid_t tid, int status);
 static bool bury(struct sp_tracer *t, struct sp_task *task);
+static void end_process(struct sp_tracer *t, struct sp_process *process);
 static void linger(struct sp_tracer *t, struct sp_task *task);
 static void leave_linger(struct sp_tracer *t, struct sp_task *task);
 static void stop_lingering(struct sp_tracer *t, struct sp_task *task);
@@ -377,8 +378,6 @@ bool sp_tracer_sleeps_killably(const struct sp_task *task)
 	return false;
 }
 
-static void end_process(struct sp_tracer *t, struct sp_process *process);
-
 static void forget(struct sp_tracer *t, struct sp_task *task)
 {
 	struct sp_process *process = sp_index_remove(t->index, task);
@@ -464,7 +463,10 @@ void sp_tracer_restart_call(const struct sp_task *task)
 
 struct sp_tracer_stats sp_tracer_stats(const struct sp_tracer *t)
 {
-	return t->stats;
+	struct sp_tracer_stats stats = t->stats;
+
+	stats.full_scans = t->waiting.full_scans;
+	return stats;
 }
 
 const char *sp_tracer_state_name(const struct sp_task *task)
@@ -641,15 +643,17 @@ static void repair_eintr(const struct sp_task *task)
 
 static void on_birth(struct sp_tracer *t, struct sp_task *task, const struct report *report)
 {
-	if (task->state == BURIED) {
-		t->buried--;
-		t->unclaimed++;
-		task->state = NEWBORN;
-		task->resume = report->event == GROUP_STOP ? RESUME_LISTEN : RESUME_CONT;
-		look_after_newborns(t);
+	const enum resume how = report->event == GROUP_STOP ? RESUME_LISTEN : RESUME_CONT;
+
+	if (task->state != BURIED) {
+		settle(t, task, how, 0);
 		return;
 	}
-	settle(t, task, report->event == GROUP_STOP ? RESUME_LISTEN : RESUME_CONT, 0);
+	t->buried--;
+	t->unclaimed++;
+	task->state = NEWBORN;
+	task->resume = how;
+	look_after_newborns(t);
 }
 
 static void on_stop(struct sp_tracer *t, struct sp_task *task, const struct report *report)
@@ -744,6 +748,14 @@ static void not_asked_for(struct sp_tracer *t, struct sp_task *task, const struc
 	(void)report;
 }
 
+/* A new process has its place. 0, or -errno: nobody would tell of its end. */
+static int begin_process(struct sp_tracer *t, struct sp_process *process, bool one_shot)
+{
+	process->one_shot = one_shot;
+	t->ops->process_born(process, t->context);
+	return one_shot ? watch(t, process) : 0;
+}
+
 /* Puts a child in its place: the parent's process and memory, as the clone flags say. */
 static int place_child(struct sp_tracer *t, struct sp_task *parent, struct sp_task *child, unsigned long flags)
 {
@@ -752,11 +764,7 @@ static int place_child(struct sp_tracer *t, struct sp_task *parent, struct sp_ta
 	if ((flags & CLONE_THREAD) != 0)
 		return sp_index_place(t->index, child, parent->process, NULL, NULL, 0, share);
 	int err = sp_index_place(t->index, child, NULL, parent->process, parent->process->job, 0, share);
-	if (err != 0)
-		return err;
-	child->process->one_shot = parent->process->one_shot;
-	t->ops->process_born(child->process, t->context);
-	return child->process->one_shot ? watch(t, child->process) : 0;
+	return err != 0 ? err : begin_process(t, child->process, parent->process->one_shot);
 }
 
 /* The process that had this pid has ended, and its end has not been told yet. */
@@ -1065,11 +1073,7 @@ static int adopt(struct sp_tracer *t, struct sp_task *task)
 	if (job == NULL)
 		return -ESRCH;
 	err = sp_index_place(t->index, task, NULL, known ? parent->process : NULL, job, 0, m.match);
-	if (err != 0)
-		return err;
-	task->process->one_shot = t->ops->is_one_shot(job, t->context);
-	t->ops->process_born(task->process, t->context);
-	return task->process->one_shot ? watch(t, task->process) : 0;
+	return err != 0 ? err : begin_process(t, task->process, t->ops->is_one_shot(job, t->context));
 }
 
 static void find_newborn(struct sp_task *task, void *context)
@@ -1204,9 +1208,7 @@ struct sp_task *sp_tracer_find_caller(struct sp_tracer *t, pid_t tid)
 		    (task == NULL || task->process != leader->process))
 			task = add_thread(t, leader->process, tid);
 	}
-	if (task == NULL || task->process == NULL)
-		return NULL;
-	return task;
+	return task != NULL && task->process != NULL ? task : NULL;
 }
 
 void sp_tracer_forget_idle(struct sp_tracer *t, pid_t tid)
@@ -1215,12 +1217,6 @@ void sp_tracer_forget_idle(struct sp_tracer *t, pid_t tid)
 
 	if (task != NULL && task->process != NULL)
 		forget_if_idle(t, task);
-}
-
-static void close_directory(DIR **d)
-{
-	if (*d != NULL)
-		(void)closedir(*d);
 }
 
 /* One pass over /proc/PID/task. *seen: how many there are. */
@@ -1247,7 +1243,7 @@ int sp_tracer_find_threads(struct sp_tracer *t, struct sp_process *process)
 {
 	char path[SP_PROC_NAME];
 	unsigned seen;
-	sp_cleanup(close_directory) DIR *d = opendir(sp_proc_task(path, process->tgid, "task"));
+	cleanup_directory DIR *d = opendir(sp_proc_task(path, process->tgid, "task"));
 
 	if (d == NULL)
 		return errno == ENOENT ? 0 : -errno; /* it has ended */

@@ -5,6 +5,7 @@
 #ifndef SP_UTIL_CLEANUP_H
 #define SP_UTIL_CLEANUP_H
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -28,10 +29,17 @@ static inline void sp_close_file(FILE **f)
 		(void)fclose(*f);
 }
 
-/* The variable's memory is freed, its fd closed, its FILE closed when it goes out of scope. */
+static inline void sp_close_directory(DIR **d)
+{
+	if (*d != NULL)
+		(void)closedir(*d);
+}
+
+/* The variable's memory is freed, its fd, FILE or DIR closed when it goes out of scope. */
 #define cleanup_free sp_cleanup(sp_free_ptr)
 #define cleanup_close sp_cleanup(sp_close_fd)
 #define cleanup_file sp_cleanup(sp_close_file)
+#define cleanup_directory sp_cleanup(sp_close_directory)
 
 static inline int sp_steal_fd(int *fd)
 {

@@ -2,6 +2,8 @@
  *
  * usage: idle N EXECS PROGRAM [ARG...]     N children sleep in pause(); then fork, exec and wait, EXECS times
  * prints ns=NANOSECONDS: what these took, without the making of the children. Exit status 0 if every exec gave 0. */
+#include "../programs/run_one.h"
+
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -46,18 +48,6 @@ static int start_idle(long count)
 			return -1;
 	}
 	return 0;
-}
-
-static int run_one(char *argv[])
-{
-	int status = -1;
-	pid_t child = fork();
-
-	if (child == 0) {
-		execv(argv[0], argv);
-		_exit(127);
-	}
-	return child > 0 && waitpid(child, &status, 0) == child && status == 0;
 }
 
 int main(int argc, char *argv[])

@@ -2,6 +2,8 @@
  *
  * usage: execstorm N WORKERS PROGRAM [ARG...]   N in all, split evenly among WORKERS processes
  * prints ok=N: how many exited with 0. Exit status 0 if that is all. */
+#include "run_one.h"
+
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -10,18 +12,6 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static int run_one(char *argv[])
-{
-	int status = -1;
-	pid_t child = fork();
-
-	if (child == 0) {
-		execv(argv[0], argv);
-		_exit(127);
-	}
-	return child > 0 && waitpid(child, &status, 0) == child && status == 0;
-}
 
 static void run_share(long share, char *argv[], atomic_long *ok)
 {

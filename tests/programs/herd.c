@@ -3,6 +3,8 @@
  * usage: herd PROCESSES THREADS READY GO COMMAND [ARG...]
  * READY, GO: fds. When all are there, a byte is written to READY; after a byte has come from GO, COMMAND is run to its end.
  * Prints ns=NANOSECONDS, how long it took. Exit status 0 if it gave 0; 3: so many cannot be made, errno is printed. */
+#include "run_one.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -86,20 +88,6 @@ static void gather(long processes, long threads)
 	close(ends[0]);
 }
 
-static int run(char *argv[])
-{
-	int status = -1;
-	pid_t child = fork();
-
-	if (child == 0) {
-		execv(argv[0], argv);
-		_exit(127);
-	}
-	if (child < 0 || waitpid(child, &status, 0) != child)
-		return 1;
-	return status != 0;
-}
-
 int main(int argc, char *argv[])
 {
 	char byte;
@@ -112,7 +100,7 @@ int main(int argc, char *argv[])
 	if (write(atoi(argv[3]), "r", 1) != 1 || read(atoi(argv[4]), &byte, 1) != 1)
 		give_up("READY or GO", errno);
 	int64_t begin = now_ns();
-	int status = run(argv + 5);
+	int status = !run_one(argv + 5);
 	printf("ns=%lld\n", (long long)(now_ns() - begin));
 	fflush(stdout);
 	/* Those of the herd die with this thread. */

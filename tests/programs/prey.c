@@ -321,11 +321,9 @@ static void share_memory(void)
 	(void)munmap(stacks, PEERS * STACK);
 }
 
-static void search_path(void)
+/* As a shell runs a command: an exec that fails, a fork, an exec that does not; some times. */
+static void miss_and_run(void)
 {
-	pthread_t threads[COMPANY];
-	int started = start_company(threads);
-
 	for (int i = 0; i < 8; i++) {
 		pid_t child;
 
@@ -335,6 +333,14 @@ static void search_path(void)
 			exec_self("--leaf", NULL);
 		await(child);
 	}
+}
+
+static void search_path(void)
+{
+	pthread_t threads[COMPANY];
+	int started = start_company(threads);
+
+	miss_and_run();
 	end_company(threads, started);
 }
 
@@ -490,15 +496,7 @@ static void under_signals(void)
 
 	sigaction(SIGALRM, &action, NULL);
 	setitimer(ITIMER_REAL, &rain, NULL);
-	for (int i = 0; i < 8; i++) {
-		pid_t child;
-
-		exec_miss();
-		child = fork();
-		if (child == 0)
-			exec_self("--leaf", NULL);
-		await(child);
-	}
+	miss_and_run();
 	setitimer(ITIMER_REAL, &dry, NULL);
 }
 

@@ -7,15 +7,9 @@
 #include <malloc.h>
 #include <stdio.h>
 
-static void close_directory(DIR **d)
-{
-	if (*d != NULL)
-		(void)closedir(*d);
-}
-
 static size_t count_entries(const char *path)
 {
-	sp_cleanup(close_directory) DIR *d = opendir(path);
+	cleanup_directory DIR *d = opendir(path);
 	const struct dirent *entry;
 	size_t count = 0;
 

@@ -36,12 +36,6 @@ struct facts {
 	pid_t parent, tracer;
 };
 
-static void close_directory(DIR **d)
-{
-	if (*d != NULL)
-		(void)closedir(*d);
-}
-
 static bool read_facts(const char *path, struct facts *facts)
 {
 	char line[256];
@@ -68,7 +62,7 @@ static bool read_process(pid_t pid, struct facts *facts)
 /* Calls visit for every process there is. */
 static void each_process(struct outside *o, void (*visit)(struct outside *o, pid_t pid, void *context), void *context)
 {
-	sp_cleanup(close_directory) DIR *d = opendir("/proc");
+	cleanup_directory DIR *d = opendir("/proc");
 	const struct dirent *entry;
 
 	while (d != NULL && (entry = readdir(d)) != NULL)
@@ -179,7 +173,7 @@ static void look_at_process(struct outside *o, pid_t pid, void *context)
 	    (facts.parent != o->supervisor && facts.parent != getpid() && facts.tracer != o->supervisor))
 		return;
 	(void)snprintf(path, sizeof path, "/proc/%d/task", pid);
-	sp_cleanup(close_directory) DIR *d = opendir(path);
+	cleanup_directory DIR *d = opendir(path);
 	const struct dirent *entry;
 	const unsigned before = left->stopped;
 	while (d != NULL && (entry = readdir(d)) != NULL) {

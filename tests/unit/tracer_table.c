@@ -507,7 +507,7 @@ static void *act_as_thread(void *pipe)
 static pid_t find_second_thread(pid_t pid)
 {
 	char path[SP_PROC_NAME];
-	sp_cleanup(close_directory) DIR *d = opendir(sp_proc_task(path, pid, "task"));
+	cleanup_directory DIR *d = opendir(sp_proc_task(path, pid, "task"));
 	const struct dirent *entry;
 	pid_t thread = 0;
 
