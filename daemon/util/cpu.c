@@ -13,7 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SLICE = 100000 /* ns, the least that the kernel gives */, PROCESSOR = 39 /* field of proc_pid_stat(5) */ };
+enum { SLICE = 100000, LONG_SLICE = 100000000 /* ns: the least and the most that the kernel gives */ };
+enum { PROCESSOR = 39 /* field of proc_pid_stat(5) */ };
 
 static struct {
 	bool prepared, sliced;
@@ -72,6 +73,17 @@ void sp_cpu_roam(void)
 	if (own.pinned)
 		(void)sched_setaffinity(0, sizeof own.allowed, &own.allowed);
 	own.pinned = false;
+}
+
+void sp_cpu_step_back(void)
+{
+	struct sp_sched_attr attr = {.size = sizeof attr};
+
+	if (syscall(SYS_sched_getattr, 0, &attr, sizeof attr, 0) != 0 || attr.sched_policy != SCHED_OTHER)
+		return;
+	attr.sched_policy = SCHED_BATCH;
+	attr.sched_runtime = LONG_SLICE;
+	(void)syscall(SYS_sched_setattr, 0, &attr, 0);
 }
 
 void sp_cpu_restore(void)

@@ -16,6 +16,9 @@ void sp_cpu_prepare(void);
 void sp_cpu_follow(pid_t tid);
 void sp_cpu_roam(void);
 
+/* For a thread that works in the background: it preempts nobody, and everybody preempts it. */
+void sp_cpu_step_back(void);
+
 /* For a new thread, or a child between fork and exec: as it was before sp_cpu_prepare(). Async-signal-safe. */
 void sp_cpu_restore(void);
 
