@@ -9,7 +9,9 @@
 #include <sys/types.h>
 
 /* For the calling thread, the loop's. Asks for short time slices: whoever wakes with a shorter slice than the running task has
- * gets the CPU sooner, not more of it (Linux 6.12; sched_setattr(2)). Remembers the CPUs that are allowed. */
+ * gets the CPU sooner, not more of it (Linux 6.12; sched_setattr(2)). Not while it follows: who shares a CPU with its caller
+ * would be interrupted by it in the middle of its answer, and the exec, which looks for the idlest CPU, would then leave
+ * for another one. Remembers the CPUs that are allowed. */
 void sp_cpu_prepare(void);
 
 /* The thread shall run where that task ran last; or anywhere. Cheap where nothing changes. */
