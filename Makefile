@@ -24,7 +24,7 @@ BUILD := build$(if $(VARIANT),/$(subst $() ,-,$(VARIANT)))
 BUILD_PACKAGES := gcc libc6-dev make pkg-config libseccomp-dev libuv1-dev libnl-3-dev libsqlite3-dev libcyaml-dev \
 	libyaml-dev libjansson-dev $(if $(findstring clang,$(CC)),clang)
 RUN_PACKAGES := curl
-TEST_PACKAGES := libcriterion-dev strace
+TEST_PACKAGES := libcriterion-dev gdb strace
 LIVENESS_PACKAGES := bc binutils bsdutils debhelper default-jdk-headless dpkg-dev expect fakeroot gdb git golang-go \
 	nodejs parallel perl procps python3 strace util-linux
 BENCH_PACKAGES := dash strace sudo xz-utils
@@ -50,7 +50,9 @@ LINK := $(CC) $(CFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code
 LIBS := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null) -pthread $(LDLIBS)
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-ENGINE := $(call objects,$(filter-out daemon/main.c,$(shell find daemon -name '*.c')))
+ENGINE := $(call objects,$(filter-out daemon/main.c daemon/self/before_main.c,$(shell find daemon -name '*.c')))
+# What protects a program before its main. Not in the library: tests link that, and must be traced by their leak checker.
+BEFORE_MAIN := $(call objects,daemon/self/before_main.c)
 CLIENT := $(call objects,$(wildcard client/*.c))
 UNIT := $(call objects,$(wildcard tests/unit/*.c))
 INTEGRATION := $(call objects,$(wildcard tests/integration/*.c))
@@ -85,11 +87,11 @@ $(BUILD)/libsallyport.a: $(ENGINE)
 	@rm -f $@
 	$(quiet)$(AR) rcs $@ $^
 
-$(BUILD)/sallyport: $(CLIENT) $(BUILD)/libsallyport.a
+$(BUILD)/sallyport: $(CLIENT) $(BEFORE_MAIN) $(BUILD)/libsallyport.a
 	$(call say,LD,$@)
 	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(LIBS)
 
-$(BUILD)/sallyportd: $(BUILD)/obj/daemon/main.o $(BUILD)/libsallyport.a
+$(BUILD)/sallyportd: $(BUILD)/obj/daemon/main.o $(BEFORE_MAIN) $(BUILD)/libsallyport.a
 	$(call say,LD,$@)
 	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(LIBS)
 

@@ -148,6 +148,11 @@ const char *sp_sallyport(struct sp_lab *lab)
 	return runnable(lab, sp_text(lab, "%s/sallyport", build_directory(lab)));
 }
 
+const char *sp_sallyportd(struct sp_lab *lab)
+{
+	return runnable(lab, sp_text(lab, "%s/sallyportd", build_directory(lab)));
+}
+
 const char *sp_program(struct sp_lab *lab, const char *name)
 {
 	return runnable(lab, sp_text(lab, "%s/tests/programs/%s", build_directory(lab), name));

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,10 +24,15 @@ static const struct {
 	unsigned int second; /* only with this second argument; 0: always */
 } calls[] = {
 	{"bind", SYS_bind, 0},
+	{"capset", SYS_capset, 0},
 	{"ioctl-notif-set-flags", SYS_ioctl, SECCOMP_IOCTL_NOTIF_SET_FLAGS},
 	{"ioctl-procmap-query", SYS_ioctl, PROCMAP_QUERY},
 	{"landlock", SYS_landlock_create_ruleset, 0},
+	{"mmap-40", SYS_mmap, 40},
 	{"openat2", SYS_openat2, 0},
+	{"prctl", SYS_prctl, 0},
+	{"prlimit-core", SYS_prlimit64, RLIMIT_CORE},
+	{"prlimit-stack", SYS_prlimit64, RLIMIT_STACK},
 	{"process_vm_readv", SYS_process_vm_readv, 0},
 	{"ptrace", SYS_ptrace, 0},
 	{"seccomp", SYS_seccomp, 0},
