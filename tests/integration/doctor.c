@@ -118,6 +118,8 @@ ParameterizedTest(int *parameter, doctor, notices_a_loss)
 	const struct loss *loss = &losses[SP_INDEX(*parameter)];
 	cleanup_lab struct sp_lab lab;
 	sp_lab_open(&lab, SP_WHO(*parameter));
+	if (lab.who == SP_WHO_USER)
+		sp_skip_if_sanitized(&lab, "tsan", "its thread keeps a process from entering a user namespace");
 	cleanup_outcome struct sp_outcome outcome =
 		doctor_under(&lab,
 			     sp_argv("env", no_leak_check, sp_program(&lab, "without"), sp_text(&lab, "%d", loss->err),

@@ -617,6 +617,15 @@ long sp_value(const struct sp_outcome *outcome, const char *name)
 	return -1;
 }
 
+void sp_skip_if_sanitized(struct sp_lab *lab, const char *which, const char *why)
+{
+	cleanup_outcome struct sp_outcome outcome =
+		sp_run(lab, NULL, sp_argv("grep", "-qE", sp_text(lab, "__(%s)_init", which), sp_sallyport(lab)));
+
+	if (outcome.status == 0)
+		cr_skip_test("%s", why);
+}
+
 void sp_assert_ended(const struct sp_outcome *outcome, int status, const char *what)
 {
 	cr_assert_not(outcome->timed_out, "%s: still running at the deadline\nout: %.2000s\nerr: %.2000s", what,

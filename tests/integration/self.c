@@ -29,16 +29,6 @@ static struct sp_child start_waiting(struct sp_lab *lab, bool supervised)
 	return child;
 }
 
-/* A sanitizer has limits of its own, and gives up where it cannot ask for them. */
-static void skip_if_sanitized(struct sp_lab *lab)
-{
-	cleanup_outcome struct sp_outcome outcome =
-		sp_run(lab, NULL, sp_argv("grep", "-qE", "__(asan|tsan)_init", sp_sallyport(lab)));
-
-	if (outcome.status == 0)
-		cr_skip_test("a sanitizer has limits of its own");
-}
-
 /* ---- who may look into it ---- */
 
 /* Of a program that it starts, the names of what works on it, a line each. Where strace fails it says so instead of "attached". */
@@ -167,6 +157,7 @@ static void assert_confined(struct sp_lab *lab, pid_t pid, const char *task)
 /* Capabilities and filters belong to threads: to each of them. */
 sp_lab_test(self, every_thread_is_confined)
 {
+	sp_skip_if_sanitized(lab, "asan|tsan", "a sanitizer has threads of its own");
 	struct sp_child supervisor = start_waiting(lab, true);
 	cleanup_directory DIR *tasks = opendir(sp_text(lab, "/proc/%d/task", supervisor.pid));
 	const struct dirent *entry;
@@ -233,7 +224,7 @@ static void assert_same_output(struct sp_lab *lab, const char *script)
 /* Also those that the supervisor has lowered for itself. */
 sp_lab_test(self, the_job_has_its_callers_limits)
 {
-	skip_if_sanitized(lab);
+	sp_skip_if_sanitized(lab, "asan|tsan", "a sanitizer has limits of its own");
 	assert_same_output(lab, "ulimit -c unlimited; ulimit -s unlimited; %s sh -c 'ulimit -a; ulimit -aH'");
 	assert_same_output(lab, "ulimit -S -c 7; ulimit -S -s 1234; %s sh -c 'ulimit -a; ulimit -aH'");
 }
@@ -248,6 +239,7 @@ sp_lab_test(self, the_job_has_its_callers_rights_and_files)
 
 sp_lab_test(self, its_own_limits)
 {
+	sp_skip_if_sanitized(lab, "asan|tsan", "a sanitizer has limits of its own");
 	const char *script =
 		sp_text(lab,
 			"ulimit -c unlimited; ulimit -s unlimited; exec %s run --audit %s -- sh -c 'grep -E "
@@ -329,7 +321,7 @@ sp_lab_test(self, exit_statuses_of_what_cannot_be_protected)
 {
 	const char *sallyport = sp_sallyport(lab), *sallyportd = sp_sallyportd(lab);
 
-	skip_if_sanitized(lab);
+	sp_skip_if_sanitized(lab, "asan|tsan", "a sanitizer has limits of its own");
 	cleanup_outcome struct sp_outcome control = sp_run(lab, NULL, sp_argv(sallyport, "--version"));
 
 	sp_assert_ended(&control, 0, "control");
