@@ -6,6 +6,7 @@
 #include "audit/recover.h"
 #include "audit/spool.h"
 #include "audit/store.h"
+#include "self/harden.h"
 #include "util/cleanup.h"
 #include "util/cpu.h"
 
@@ -289,11 +290,25 @@ static void tell(struct sp_audit *audit, enum opened opened)
 		wake(&audit->opened);
 }
 
+/* Before anybody hears of the database, and lets the job run. */
+static bool drop_capabilities(struct sp_audit *audit)
+{
+	audit->result = sp_self_drop_capabilities();
+	if (audit->result == 0)
+		return true;
+	(void)sp_fail(&audit->error, -audit->result, "the audit writer cannot drop its capabilities: %s",
+		      strerror(-audit->result));
+	tell(audit, REFUSED);
+	return false;
+}
+
 static void *writer(void *data)
 {
 	struct sp_audit *audit = data;
 
 	(void)pthread_setname_np(pthread_self(), "sp-audit");
+	if (!drop_capabilities(audit))
+		return NULL;
 	sp_cpu_step_back();
 	if (sp_store_looks_good(audit->path)) {
 		tell(audit, OPENED);

@@ -1,6 +1,7 @@
 /* See launch.h. */
 #include "launch/launch.h"
 
+#include "self/harden.h"
 #include "util/cleanup.h"
 #include "util/cpu.h"
 
@@ -10,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* How a shell reports what it could not run; nobody sees it where the channel's message came through. */
@@ -41,6 +43,14 @@ static char **make_shell_argv(const struct sp_launch *launch)
 	return argv;
 }
 
+/* Waits until the child can be traced, which a child of ours cannot from its first moment: see sp_self_restore(). */
+static bool await_traceable(int channel)
+{
+	char word;
+
+	return TEMP_FAILURE_RETRY(recv(channel, &word, 1, 0)) == 1;
+}
+
 int sp_launch_fork(const struct sp_launch *launch, pid_t *pid, int *channel, struct sp_error *e)
 {
 	int pair[2];
@@ -57,6 +67,11 @@ int sp_launch_fork(const struct sp_launch *launch, pid_t *pid, int *channel, str
 	if (*pid == 0) {
 		(void)close(ours);
 		run_child(launch, shell_argv, theirs);
+	}
+	(void)close(sp_steal_fd(&theirs));
+	if (!await_traceable(ours)) {
+		(void)waitpid(*pid, NULL, 0);
+		return sp_fail(e, ESRCH, "the child was killed before it began");
 	}
 	(void)fcntl(ours, F_SETFL, O_NONBLOCK);
 	*channel = sp_steal_fd(&ours);
@@ -141,8 +156,9 @@ static void report(int channel, uint32_t stage, int err, int listener)
 	char word;
 
 	sp_cpu_restore();
-	/* A supervisor that cannot be traced has children that cannot be traced. */
-	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+	sp_self_restore();
+	if (send(channel, "t", 1, MSG_NOSIGNAL) != 1)
+		_exit(EXIT_NOT_EXECUTABLE);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		give_up(channel, SP_STAGE_NO_NEW_PRIVS, errno);
 	int listener = sp_filter_load(launch->filter);
