@@ -70,6 +70,8 @@ STRESS := $(addprefix $(BUILD)/tests/stress/,kill scale)
 
 # What is not ours to free, where leaks are looked for.
 LEAKS := $(if $(findstring address,$(SANITIZE)),LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0 )
+# What only seems shared, where races are looked for.
+RACES = $(if $(findstring thread,$(SANITIZE)),TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp )
 
 # Criterion's arena does not fit into the address space that ThreadSanitizer leaves (Criterion 2.4, gcc 12, clang 14):
 # of that variant the programs are checked, by the integration tests, whose runner is built without.
@@ -182,10 +184,10 @@ run: ## build, then supervise this project's own build, with one violation plant
 test: ## all tests: unit, and integration on real processes
 	@scripts/packages $(BUILD_PACKAGES) $(TEST_PACKAGES)
 	@$(again) all $(TESTS) $(PROGRAMS) $(ATTACK)
-	@status=0; for suite in $(TESTS); do echo "$$suite"; $(LEAKS)SP_BUILD=$(BUILD) $$suite --jobs=2 || status=1; done; exit $$status
+	@status=0; for suite in $(TESTS); do echo "$$suite"; $(LEAKS)$(RACES)SP_BUILD=$(BUILD) $$suite --jobs=2 || status=1; done; exit $$status
 
 check: $(BUILD)/tests/unit ## the fast part: unit tests and formatting
-	$(LEAKS)SP_BUILD=$(BUILD) $(BUILD)/tests/unit --jobs=2
+	$(LEAKS)$(RACES)SP_BUILD=$(BUILD) $(BUILD)/tests/unit --jobs=2
 	@$(MAKE) --no-print-directory format
 
 format:
