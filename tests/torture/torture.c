@@ -160,7 +160,8 @@ static void open_lab(struct torture *torture, const char *build)
 {
 	char path[PATH_MAX];
 
-	strcpy(torture->lab, "/tmp/sallyport-torture-XXXXXX");
+	/* Not /tmp, which may be in memory: what a disk reads late is there read at once. */
+	strcpy(torture->lab, "/var/tmp/sallyport-torture-XXXXXX");
 	if (mkdtemp(torture->lab) == NULL || chmod(torture->lab, 0755) < 0)
 		give_up("mkdtemp: %s", strerror(errno));
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
