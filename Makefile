@@ -192,7 +192,7 @@ check: $(BUILD)/tests/unit ## the fast part: unit tests and formatting
 
 format:
 	@if command -v clang-format >/dev/null; then \
-		find client daemon proto plugins tests -name '*.[ch]' -print0 | xargs -0 clang-format --dry-run -Werror; \
+		find $(wildcard client daemon proto plugins tests) -name '*.[ch]' -print0 | xargs -0 clang-format --dry-run -Werror; \
 	else echo 'clang-format is not installed: formatting not checked'; fi
 
 torture: ## every attack on the gate, as root and as a user, with controls that fail (ROUNDS=60, ATTACKS='aio splice')
