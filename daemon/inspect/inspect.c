@@ -102,8 +102,11 @@ static int inspect(const struct inspector *i)
 {
 	struct sp_inspection *in = i->in;
 	const bool may_block = i->may_block;
-	const struct sp_lookup lookup = {
-		.tid = in->tid, .tgid = in->tgid, .may_block = may_block, .filesystems = i->filesystems};
+	const struct sp_lookup lookup = {.tid = in->tid,
+					 .tgid = in->tgid,
+					 .may_block = may_block,
+					 .filesystems = i->filesystems,
+					 .home = in->home};
 	char head[SP_SCRIPT_HEAD];
 
 	int err = read_words(i);
@@ -280,8 +283,11 @@ static int copy_words(struct sp_strings *to, const struct sp_strings *from)
 static int resolve_script(const struct inspector *i, const char *first_head)
 {
 	struct sp_inspection *in = i->in;
-	const struct sp_lookup lookup = {
-		.tid = in->tid, .tgid = in->tgid, .may_block = i->may_block, .filesystems = i->filesystems};
+	const struct sp_lookup lookup = {.tid = in->tid,
+					 .tgid = in->tgid,
+					 .may_block = i->may_block,
+					 .filesystems = i->filesystems,
+					 .home = in->home};
 	struct sp_script script;
 	char head[SP_SCRIPT_HEAD], name[SP_PATH_MAX + 32];
 	bool elf = false;
