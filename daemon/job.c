@@ -5,8 +5,10 @@
 #include "notify/listener.h"
 #include "ptrace/arch.h"
 #include "util/cleanup.h"
+#include "util/proc.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,8 +34,10 @@ struct sp_job {
 	pid_t root_pid;
 	int root_status;
 	uv_poll_t channel; /* of the launch */
-	int channel_fd;
+	struct sp_launched launched;
+	int home; /* the root directory that was made for it; 0: it has ours */
 	bool launching; /* the channel is open */
+	bool refused; /* too little of what the launch was to do could be done */
 	unsigned open_handles;
 	bool one_shot;
 	bool hung_up; /* the listener: no task is under the filter any more */
@@ -115,6 +119,7 @@ static void drop_job(struct sp_job **at)
 		return;
 	if (job->keeper != NULL)
 		sp_gatekeeper_close(job->keeper);
+	sp_launch_end_init(&job->launched);
 	close_handles(job);
 }
 
@@ -135,14 +140,17 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 		.ignore_sigchld = plan->ignore_sigchld,
 		.nofile = sp_tracer_nofile(job->tools.gate.tracer),
 		.filter = &job->tools.filters[job->one_shot ? SP_NOTIFY_EXECS_AND_FORKS : SP_NOTIFY_EXECS],
+		.confinement = sp_policy_confinement(plan->policy),
+		.cwd = plan->cwd,
 	};
-	int err = sp_launch_fork(&launch, &job->root_pid, &job->channel_fd, e);
+	int err = sp_launch_fork(&launch, &job->launched, e);
 
 	if (err != 0)
 		return err;
-	err = uv_poll_init(job->tools.gate.loop, &job->channel, job->channel_fd);
+	job->root_pid = job->launched.pid;
+	err = uv_poll_init(job->tools.gate.loop, &job->channel, job->launched.channel);
 	if (err != 0) {
-		(void)close(job->channel_fd);
+		(void)close(job->launched.channel);
 		end_child(job);
 		return sp_fail(e, -err, "cannot watch the launch: %s", uv_strerror(err));
 	}
@@ -165,6 +173,7 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 		return NULL;
 	}
 	job->tools = *tools;
+	job->launched.channel = job->launched.wire = -1;
 	sp_list_init(&job->link);
 	job->policy = plan->policy;
 	job->one_shot = plan->tracking == SP_TRACKING_ONESHOT;
@@ -347,6 +356,7 @@ static void finish(struct sp_job *job)
 	sp_list_del(&job->link);
 	sp_listener_close(job->listener);
 	job->listener = NULL;
+	sp_launch_end_init(&job->launched);
 	if (job->events->done != NULL)
 		job->events->done(job, job->context);
 	sp_gatekeeper_close(job->keeper);
@@ -357,8 +367,11 @@ static void on_handle_closed(uv_handle_t *handle)
 {
 	struct sp_job *job = handle->data;
 
-	if (--job->open_handles == 0)
-		free(job);
+	if (--job->open_handles > 0)
+		return;
+	if (job->home > 0)
+		(void)close(job->home);
+	free(job);
 }
 
 /* The job goes when its handles are closed. */
@@ -376,7 +389,7 @@ static void on_channel_closed(uv_handle_t *handle)
 {
 	struct sp_job *job = handle->data;
 
-	(void)close(job->channel_fd);
+	(void)close(job->launched.channel);
 	job->launching = false;
 	on_handle_closed(handle);
 }
@@ -393,29 +406,71 @@ static void launch_failed(struct sp_job *job, const struct sp_error *e)
 		job->events->launch_failed(job, e, job->context);
 }
 
-static void failed_stage(struct sp_job *job, const struct sp_launch_message *message)
+static void tell_failure(struct sp_job *job, enum sp_stage stage, int err)
 {
 	struct sp_error e;
-	const char *what = strerror(message->err);
+	const char *what = strerror(err);
 
-	if (message->stage == SP_STAGE_EXEC && job->refusal.err != 0)
+	if (stage == SP_STAGE_EXEC && job->refusal.err != 0)
 		e = job->refusal;
-	else if (message->stage == SP_STAGE_EXEC)
-		(void)sp_fail(&e, message->err, "%s", what);
-	else if (message->stage == SP_STAGE_FILTER && message->err == EBUSY)
+	else if (stage == SP_STAGE_EXEC)
+		(void)sp_fail(&e, err, "%s", what);
+	else if (stage == SP_STAGE_FILTER && err == EBUSY)
 		(void)sp_fail(&e, EBUSY,
 			      "already supervised: a filter with a listener is in force here, and the kernel "
 			      "allows one only");
-	else if (message->stage == SP_STAGE_FILTER && message->err == EINVAL)
+	else if (stage == SP_STAGE_FILTER && err == EINVAL)
 		(void)sp_fail(&e, EINVAL,
 			      "this kernel is too old: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19");
 	else
-		(void)sp_fail(&e, message->err, "%s failed: %s", sp_launch_stage_name(message->stage), what);
+		(void)sp_fail(&e, err, "%s failed: %s", sp_stage_name(stage), what);
 	launch_failed(job, &e);
 }
 
-static int take_listener(struct sp_job *job, int fd)
+/* The stage that ended the launch: one of the last three, which no job can do without. SP_STAGES: it goes on. */
+static enum sp_stage fatal_stage(const struct sp_launch_outcome *outcome)
 {
+	enum sp_stage s = SP_STAGE_FILTER;
+
+	while (s < SP_STAGES && outcome->stage[s].state != SP_STAGE_FAILED)
+		s++;
+	return s;
+}
+
+static void refuse_launch(struct sp_job *job, const struct sp_launch_outcome *outcome, enum sp_launch_level require)
+{
+	const enum sp_stage stage = sp_launch_first_failure(outcome);
+	const int err = outcome->stage[stage].err;
+	struct sp_error e;
+
+	(void)sp_fail(&e, err, "not started: launch.require is %s, but only %s could be had: %s failed: %s",
+		      sp_launch_level_name(require), sp_launch_level_name(sp_launch_level(outcome)),
+		      sp_stage_name(stage), strerror(err));
+	job->refused = true;
+	launch_failed(job, &e);
+}
+
+/* In the mount namespace that we made, names of files are as good as in ours, as long as the job cannot mount there: it has lost
+ * CAP_SYS_ADMIN with the capabilities' stage, and in a user namespace of its own it has no say in this one. */
+static void take_home(struct sp_job *job, const struct sp_launch_outcome *outcome)
+{
+	char path[SP_PROC_NAME];
+
+	if (outcome->stage[SP_STAGE_MOUNT].state != SP_STAGE_APPLIED ||
+	    outcome->stage[SP_STAGE_CAPABILITIES].state != SP_STAGE_APPLIED)
+		return;
+	cleanup_close int root = open(sp_proc_task(path, job->root_pid, "root"), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* Never 0, which says that there is none. */
+	int home = root >= 0 ? fcntl(root, F_DUPFD_CLOEXEC, 3) : -1;
+	if (home > 0)
+		job->home = home;
+	sp_gatekeeper_set_home(job->keeper, job->home);
+}
+
+/* Prepared, and waiting for the word. 0: it goes on. */
+static int take_listener(struct sp_job *job, int fd, const struct sp_launch_outcome *outcome)
+{
+	const enum sp_launch_level require = sp_policy_confinement(job->policy)->require;
 	struct sp_error e;
 
 	job->listener = sp_listener_new(job->tools.gate.loop, fd, on_notification, on_hung_up, job, &e);
@@ -424,24 +479,32 @@ static int take_listener(struct sp_job *job, int fd)
 		return -e.err;
 	}
 	sp_gatekeeper_set_listener(job->keeper, job->listener);
-	return sp_launch_go(job->channel_fd);
+	take_home(job, outcome);
+	if (job->events->launched != NULL)
+		job->events->launched(job, outcome, job->context);
+	if (!sp_launch_suffices(outcome, require)) {
+		refuse_launch(job, outcome, require);
+		return -EPERM;
+	}
+	return sp_launch_go(job->launched.channel);
 }
 
 static void on_channel(uv_poll_t *handle, int status, int events)
 {
 	struct sp_job *job = handle->data;
-	struct sp_launch_message message;
+	struct sp_launch_outcome outcome;
 	int listener = -1;
 
 	(void)events;
-	int got = status == 0 ? sp_launch_receive(job->channel_fd, &message, &listener) : status;
+	int got = status == 0 ? sp_launch_receive(job->launched.channel, &outcome, &listener) : status;
 	if (got == -EAGAIN)
 		return;
-	if (got == 1 && message.err == 0 && job->listener == NULL && take_listener(job, listener) == 0)
+	const enum sp_stage fatal = got == 1 ? fatal_stage(&outcome) : SP_STAGES;
+	if (fatal != SP_STAGES)
+		tell_failure(job, fatal, outcome.stage[fatal].err);
+	else if (got == 1 && listener >= 0 && job->listener == NULL && take_listener(job, listener, &outcome) == 0)
 		return;
-	if (got == 1 && message.err != 0)
-		failed_stage(job, &message);
-	if (got != 0 && job->root != NULL && !(got == 1 && message.err != 0))
+	else if (got != 0 && !job->refused && job->root != NULL)
 		sp_tracer_kill(job->root); /* it does not speak as it should */
 	close_channel(job);
 }

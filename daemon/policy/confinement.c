@@ -598,6 +598,9 @@ static int compile_syscalls(struct compiler *c, const struct sp_source_syscalls 
 	    (rc = compile_calls(c, &syscalls->allow, &to->allow)) < 0)
 		return rc;
 	to->syscalls = to->strict || to->deny.count + to->kill.count + to->allow.count > 0;
+	if (to->allow.count > 0 && to->deny.count > 0)
+		return sp_document_fail(c->document, syscalls->deny.at, c->e,
+					"deny has no effect where allow lists all that may be called");
 	if (to->strict && to->deny.count + to->kill.count + to->allow.count > 0)
 		return sp_document_fail(c->document, syscalls->mode.at, c->e, "mode strict leaves nothing to list");
 	return 0;
