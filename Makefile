@@ -112,6 +112,7 @@ $(PROGRAMS): $(BUILD)/tests/%: tests/%.c
 
 # Its first instruction is to be the first of its process: no C library, no loader.
 $(BUILD)/tests/bench/first: private PROGRAM_FLAGS := -static -nostdlib
+$(BUILD)/tests/programs/computation: private PROGRAM_FLAGS := -static -nostdlib -fno-stack-protector
 
 BENCH := $(BUILD)/tests/bench/runner
 $(BENCH): $(wildcard tests/bench/runner/*.[ch]) daemon/util/cleanup.h

@@ -467,6 +467,22 @@ static void take_home(struct sp_job *job, const struct sp_launch_outcome *outcom
 	sp_gatekeeper_set_home(job->keeper, job->home);
 }
 
+static int record_launch(struct sp_job *job, const struct sp_launch_outcome *outcome)
+{
+	struct sp_launch_record bytes;
+	const struct sp_audit_launch record = {
+		.job = job->id,
+		.level = sp_launch_level_name(sp_launch_level(outcome)),
+		.record = {.data = (const char *)&bytes, .size = sizeof bytes},
+	};
+
+	sp_launch_record_encode(&bytes, outcome);
+	/* What asks for nothing has nothing to tell. */
+	return job->tools.audit != NULL && sp_policy_confinement(job->policy)->given
+		       ? sp_audit_launch(job->tools.audit, &record)
+		       : 0;
+}
+
 /* Prepared, and waiting for the word. 0: it goes on. */
 static int take_listener(struct sp_job *job, int fd, const struct sp_launch_outcome *outcome)
 {
@@ -480,6 +496,12 @@ static int take_listener(struct sp_job *job, int fd, const struct sp_launch_outc
 	}
 	sp_gatekeeper_set_listener(job->keeper, job->listener);
 	take_home(job, outcome);
+	int err = record_launch(job, outcome);
+	if (err != 0) {
+		(void)sp_fail(&e, -err, "the launch cannot be recorded: %s", strerror(-err));
+		launch_failed(job, &e);
+		return err;
+	}
 	if (job->events->launched != NULL)
 		job->events->launched(job, outcome, job->context);
 	if (!sp_launch_suffices(outcome, require)) {
@@ -500,12 +522,14 @@ static void on_channel(uv_poll_t *handle, int status, int events)
 	if (got == -EAGAIN)
 		return;
 	const enum sp_stage fatal = got == 1 ? fatal_stage(&outcome) : SP_STAGES;
-	if (fatal != SP_STAGES)
+	if (fatal != SP_STAGES) {
+		(void)recorded(job, record_launch(job, &outcome));
 		tell_failure(job, fatal, outcome.stage[fatal].err);
-	else if (got == 1 && listener >= 0 && job->listener == NULL && take_listener(job, listener, &outcome) == 0)
+	} else if (got == 1 && listener >= 0 && job->listener == NULL && take_listener(job, listener, &outcome) == 0) {
 		return;
-	else if (got != 0 && !job->refused && job->root != NULL)
+	} else if (got != 0 && !job->refused && job->root != NULL) {
 		sp_tracer_kill(job->root); /* it does not speak as it should */
+	}
 	close_channel(job);
 }
 
@@ -735,11 +759,25 @@ static void remember_refusal(struct sp_job *job, const struct sp_task *caller, c
 		      ruling->reason != NULL ? ": " : "", ruling->reason != NULL ? ruling->reason : "");
 }
 
+/* SECCOMP_MODE_STRICT allows no exec at all; but for the one that starts the program, ours does not either. */
+static bool is_strict(const struct sp_job *job, const struct sp_task *caller)
+{
+	return sp_policy_confinement(job->policy)->strict &&
+	       (caller->process != job->root || caller->process->generation > 0);
+}
+
+static struct ruling refuse_strict(void)
+{
+	return (struct ruling){.action = SP_KILL, .err = EPERM, .rule = "strict", .reason = "syscalls.mode is strict"};
+}
+
 static struct sp_judgement judge(struct sp_task *caller, const struct sp_inspection *in, int err, void *context)
 {
 	struct sp_job *job = context;
 	struct sp_decision decision;
-	const struct ruling ruling = err != 0 ? rule_failure(in, err) : rule_by_policy(job, in, &decision);
+	const struct ruling ruling = is_strict(job, caller) ? refuse_strict()
+				     : err != 0             ? rule_failure(in, err)
+							    : rule_by_policy(job, in, &decision);
 	const uint64_t exec = ++job->last_exec;
 
 	job->counts.execs++;

@@ -50,7 +50,7 @@ void sp_store_close(struct sp_store *store);
 [[nodiscard]] int sp_store_forget_gone(struct sp_store *store, int directory, struct sp_error *e);
 
 /* Shared with the readers (query.c): opens with sqlite3_open_v2() flags and checks that this is our database. */
-#define SP_STORE_SCHEMA 1
+#define SP_STORE_SCHEMA 2
 [[nodiscard]] int sp_database_open(const char *path, int flags, int patience_ms, sqlite3 **out, struct sp_error *e);
 
 /* -errno with SQLite's sentence, for a failed call on the database. */

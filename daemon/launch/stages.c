@@ -29,39 +29,44 @@ static stage_function parent_death, environment, close_fds, mdwe;
 static stage_function filesystem, filesystem_rights, ports, scopes;
 static stage_function address_space, limits, capabilities;
 
+#define BIT(stage) (UINT64_C(1) << (stage))
+
 /* Why this order: what needs the rights that a user namespace takes away comes before it, what needs those that it gives
  * after; /proc is that of the machine until there is another one; what makes further calls fail comes as late as it can. */
-static stage_function *const stages[SP_STAGE_FILTER] = {
-	[SP_STAGE_NO_NEW_PRIVS] = no_new_privs,
-	[SP_STAGE_OOM_SCORE] = oom_score,
-	[SP_STAGE_NICE] = nice_value,
-	[SP_STAGE_CPU_SET] = cpu_set,
-	[SP_STAGE_CORE_SCHEDULING] = core_scheduling,
-	[SP_STAGE_USER] = new_user,
-	[SP_STAGE_PID] = new_pid,
-	[SP_STAGE_IPC] = new_ipc,
-	[SP_STAGE_UTS] = new_uts,
-	[SP_STAGE_CGROUP] = new_cgroup,
-	[SP_STAGE_NET] = new_net,
-	[SP_STAGE_LOOPBACK] = loopback,
-	[SP_STAGE_MOUNT] = new_mount,
-	[SP_STAGE_PROC] = mount_proc,
-	[SP_STAGE_ROOT] = change_root,
-	[SP_STAGE_SESSION] = new_session,
-	[SP_STAGE_PROCESS_GROUP] = new_process_group,
-	[SP_STAGE_CWD] = change_directory,
-	[SP_STAGE_UMASK] = set_umask,
-	[SP_STAGE_PARENT_DEATH] = parent_death,
-	[SP_STAGE_ENVIRONMENT] = environment,
-	[SP_STAGE_CLOSE_FDS] = close_fds,
-	[SP_STAGE_MDWE] = mdwe,
-	[SP_STAGE_FILESYSTEM] = filesystem,
-	[SP_STAGE_FILESYSTEM_RIGHTS] = filesystem_rights,
-	[SP_STAGE_PORTS] = ports,
-	[SP_STAGE_SCOPES] = scopes,
-	[SP_STAGE_ADDRESS_SPACE] = address_space,
-	[SP_STAGE_LIMITS] = limits,
-	[SP_STAGE_CAPABILITIES] = capabilities,
+static const struct {
+	stage_function *function;
+	uint64_t needs; /* stages without which it would be done to the machine, not to the job */
+} stages[SP_STAGE_FILTER] = {
+	[SP_STAGE_NO_NEW_PRIVS] = {no_new_privs},
+	[SP_STAGE_OOM_SCORE] = {oom_score},
+	[SP_STAGE_NICE] = {nice_value},
+	[SP_STAGE_CPU_SET] = {cpu_set},
+	[SP_STAGE_CORE_SCHEDULING] = {core_scheduling},
+	[SP_STAGE_USER] = {new_user},
+	[SP_STAGE_PID] = {new_pid},
+	[SP_STAGE_IPC] = {new_ipc},
+	[SP_STAGE_UTS] = {new_uts},
+	[SP_STAGE_CGROUP] = {new_cgroup},
+	[SP_STAGE_NET] = {new_net},
+	[SP_STAGE_LOOPBACK] = {loopback, BIT(SP_STAGE_NET)},
+	[SP_STAGE_MOUNT] = {new_mount},
+	[SP_STAGE_PROC] = {mount_proc, BIT(SP_STAGE_PID) | BIT(SP_STAGE_MOUNT)},
+	[SP_STAGE_ROOT] = {change_root, BIT(SP_STAGE_MOUNT)},
+	[SP_STAGE_SESSION] = {new_session},
+	[SP_STAGE_PROCESS_GROUP] = {new_process_group},
+	[SP_STAGE_CWD] = {change_directory},
+	[SP_STAGE_UMASK] = {set_umask},
+	[SP_STAGE_PARENT_DEATH] = {parent_death},
+	[SP_STAGE_ENVIRONMENT] = {environment},
+	[SP_STAGE_CLOSE_FDS] = {close_fds},
+	[SP_STAGE_MDWE] = {mdwe},
+	[SP_STAGE_FILESYSTEM] = {filesystem},
+	[SP_STAGE_FILESYSTEM_RIGHTS] = {filesystem_rights, BIT(SP_STAGE_FILESYSTEM)},
+	[SP_STAGE_PORTS] = {ports},
+	[SP_STAGE_SCOPES] = {scopes},
+	[SP_STAGE_ADDRESS_SPACE] = {address_space},
+	[SP_STAGE_LIMITS] = {limits},
+	[SP_STAGE_CAPABILITIES] = {capabilities},
 };
 
 static void tell_births(struct sp_stage_run *run, pid_t init, pid_t program);
@@ -77,11 +82,25 @@ bool sp_stages_fork(const struct sp_launch_plan *plan)
 	return sp_launch_asks(plan, SP_STAGE_USER) || sp_launch_asks(plan, SP_STAGE_PID);
 }
 
+static bool has_failed(const struct sp_launch_outcome *outcome, uint64_t which)
+{
+	for (enum sp_stage s = 0; s < SP_STAGE_FILTER; s++)
+		if ((which & BIT(s)) != 0 && outcome->stage[s].state == SP_STAGE_FAILED)
+			return true;
+	return false;
+}
+
+static void try_stage(struct sp_stage_run *run, enum sp_stage s)
+{
+	if (sp_launch_asks(run->plan, s))
+		sp_stage_note(run->outcome, s,
+			      has_failed(run->outcome, stages[s].needs) ? -ECANCELED : stages[s].function(run));
+}
+
 void sp_stages_run(struct sp_stage_run *run)
 {
 	for (enum sp_stage s = 0; s < SP_STAGE_FILTER; s++) {
-		if (sp_launch_asks(run->plan, s))
-			sp_stage_note(run->outcome, s, stages[s](run));
+		try_stage(run, s);
 		/* From here on it is certain who will be the program. */
 		if (s == SP_STAGE_PID && run->wire >= 0)
 			tell_births(run, 0, getpid());
