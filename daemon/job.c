@@ -130,6 +130,52 @@ static void end_child(const struct sp_job *job)
 	(void)waitpid(job->root_pid, NULL, 0);
 }
 
+/* Why the launch ended at that stage. */
+static int explain_failure(const struct sp_job *job, const struct sp_launch_outcome *outcome, enum sp_stage stage,
+			   struct sp_error *e)
+{
+	const int err = outcome->stage[stage].err;
+	const char *what = strerror(err);
+
+	if (stage == SP_STAGE_EXEC && job->refusal.err != 0)
+		*e = job->refusal;
+	else if (stage == SP_STAGE_EXEC)
+		(void)sp_fail(e, err, "%s", what);
+	else if (stage == SP_STAGE_FILTER && err == EBUSY)
+		(void)sp_fail(e, EBUSY,
+			      "already supervised: a filter with a listener is in force here, and the kernel "
+			      "allows one only");
+	else if (stage == SP_STAGE_FILTER && err == EINVAL)
+		(void)sp_fail(e, EINVAL,
+			      "this kernel is too old: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19");
+	else
+		(void)sp_fail(e, err, "%s failed: %s", sp_stage_name(stage), what);
+	return -e->err;
+}
+
+/* The stage that ended the launch: one of the last three, which no job can do without. SP_STAGES: it goes on. */
+static enum sp_stage fatal_stage(const struct sp_launch_outcome *outcome)
+{
+	enum sp_stage s = SP_STAGE_FILTER;
+
+	while (s < SP_STAGES && outcome->stage[s].state != SP_STAGE_FAILED)
+		s++;
+	return s;
+}
+
+/* It may be that the child was dead before it could be traced: then it has said why. */
+static int explain_seize(struct sp_job *job, int err, struct sp_error *e)
+{
+	struct sp_launch_outcome outcome;
+	int listener;
+
+	if (sp_launch_receive(job->launched.channel, &outcome, &listener) != 1)
+		return err;
+	sp_close_fd(&listener);
+	const enum sp_stage fatal = fatal_stage(&outcome);
+	return fatal != SP_STAGES ? explain_failure(job, &outcome, fatal, e) : err;
+}
+
 static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struct sp_error *e)
 {
 	const struct sp_launch launch = {
@@ -159,8 +205,10 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 	job->channel.data = job;
 	(void)uv_poll_start(&job->channel, UV_READABLE, on_channel);
 	err = sp_tracer_seize(job->tools.gate.tracer, job->root_pid, job, job->one_shot, &job->root, e);
-	if (err != 0)
-		end_child(job);
+	if (err == 0)
+		return 0;
+	err = explain_seize(job, err, e);
+	end_child(job);
 	return err;
 }
 
@@ -406,37 +454,6 @@ static void launch_failed(struct sp_job *job, const struct sp_error *e)
 		job->events->launch_failed(job, e, job->context);
 }
 
-static void tell_failure(struct sp_job *job, enum sp_stage stage, int err)
-{
-	struct sp_error e;
-	const char *what = strerror(err);
-
-	if (stage == SP_STAGE_EXEC && job->refusal.err != 0)
-		e = job->refusal;
-	else if (stage == SP_STAGE_EXEC)
-		(void)sp_fail(&e, err, "%s", what);
-	else if (stage == SP_STAGE_FILTER && err == EBUSY)
-		(void)sp_fail(&e, EBUSY,
-			      "already supervised: a filter with a listener is in force here, and the kernel "
-			      "allows one only");
-	else if (stage == SP_STAGE_FILTER && err == EINVAL)
-		(void)sp_fail(&e, EINVAL,
-			      "this kernel is too old: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19");
-	else
-		(void)sp_fail(&e, err, "%s failed: %s", sp_stage_name(stage), what);
-	launch_failed(job, &e);
-}
-
-/* The stage that ended the launch: one of the last three, which no job can do without. SP_STAGES: it goes on. */
-static enum sp_stage fatal_stage(const struct sp_launch_outcome *outcome)
-{
-	enum sp_stage s = SP_STAGE_FILTER;
-
-	while (s < SP_STAGES && outcome->stage[s].state != SP_STAGE_FAILED)
-		s++;
-	return s;
-}
-
 static void refuse_launch(struct sp_job *job, const struct sp_launch_outcome *outcome, enum sp_launch_level require)
 {
 	const enum sp_stage stage = sp_launch_first_failure(outcome);
@@ -515,6 +532,7 @@ static void on_channel(uv_poll_t *handle, int status, int events)
 {
 	struct sp_job *job = handle->data;
 	struct sp_launch_outcome outcome;
+	struct sp_error e;
 	int listener = -1;
 
 	(void)events;
@@ -524,7 +542,8 @@ static void on_channel(uv_poll_t *handle, int status, int events)
 	const enum sp_stage fatal = got == 1 ? fatal_stage(&outcome) : SP_STAGES;
 	if (fatal != SP_STAGES) {
 		(void)recorded(job, record_launch(job, &outcome));
-		tell_failure(job, fatal, outcome.stage[fatal].err);
+		(void)explain_failure(job, &outcome, fatal, &e);
+		launch_failed(job, &e);
 	} else if (got == 1 && listener >= 0 && job->listener == NULL && take_listener(job, listener, &outcome) == 0) {
 		return;
 	} else if (got != 0 && !job->refused && job->root != NULL) {

@@ -167,6 +167,8 @@ static void report(int channel, const struct sp_launch_outcome *outcome, int lis
 {
 	sp_stage_note(outcome, stage, err);
 	report(channel, outcome, -1);
+	if (stage != SP_STAGE_EXEC)
+		_exit(SP_LAUNCH_REFUSED);
 	_exit(err == -ENOENT || err == -ENOTDIR ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
 }
 

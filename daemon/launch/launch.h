@@ -26,8 +26,8 @@ struct sp_launched {
  * runs (or the child died); -EAGAIN: nothing yet; or another -errno (as sp_launch_record_decode()). */
 [[nodiscard]] int sp_launch_receive(int channel, struct sp_launch_outcome *outcome, int *listener);
 
-/* The word: exec now. 0 or -errno (EPIPE: the child is dead). A child whose channel is closed instead ends with
- * SP_LAUNCH_REFUSED. */
+/* The word: exec now. 0 or -errno (EPIPE: the child is dead). A child whose channel is closed instead, or that
+ * could not get as far as its exec, ends with SP_LAUNCH_REFUSED. */
 [[nodiscard]] int sp_launch_go(int channel);
 enum { SP_LAUNCH_REFUSED = 125 };
 

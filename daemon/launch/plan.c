@@ -361,24 +361,56 @@ static int add_devices(struct planner *p)
 	return err == 0 ? add_tmpfs(p, "/dev/shm") : err;
 }
 
-static int plan_new_root(struct planner *p)
+struct place {
+	const char *path;
+	const struct sp_bind *bind; /* NULL: a tmpfs */
+};
+
+/* What is above comes first, whichever list it stands in: a path is longer than those above it. */
+static int compare_places(const void *a, const void *b)
+{
+	const struct place *left = a, *right = b;
+	const size_t l = strlen(left->path), r = strlen(right->path);
+
+	return (l > r) - (l < r);
+}
+
+static int add_place(struct planner *p, const struct place *place)
+{
+	if (place->bind == NULL)
+		return add_tmpfs(p, place->path);
+	return add_bind(p, place->bind->from, place->path,
+			MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (place->bind->write ? 0 : MOUNT_ATTR_RDONLY));
+}
+
+static int add_places(struct planner *p)
 {
 	const struct sp_confinement *policy = p->policy;
+	const size_t count = policy->bind_count + policy->tmpfs.count;
+	cleanup_free struct place *places = calloc(count, sizeof *places);
+	int err = 0;
+
+	if (places == NULL)
+		return out_of_memory(p);
+	for (size_t i = 0; i < policy->bind_count; i++)
+		places[i] = (struct place){policy->binds[i].to, &policy->binds[i]};
+	for (size_t i = 0; i < policy->tmpfs.count; i++)
+		places[policy->bind_count + i] = (struct place){policy->tmpfs.items[i], NULL};
+	qsort(places, count, sizeof *places, compare_places);
+	for (size_t i = 0; err == 0 && i < count; i++)
+		err = add_place(p, &places[i]);
+	return err;
+}
+
+static int plan_new_root(struct planner *p)
+{
 	int err = add_devices(p);
 
 	if (err == 0 && sp_launch_asks(p->plan, SP_STAGE_PROC))
 		err = add_item(p, SP_ROOT_DIRECTORY, "", "proc", 0);
 	if (err == 0 && sp_launch_asks(p->plan, SP_STAGE_PROC))
 		err = add_item(p, SP_ROOT_PROC, "", "proc", 0);
-	for (size_t i = 0; err == 0 && i < policy->bind_count; i++) {
-		const struct sp_bind *bind = &policy->binds[i];
-
-		err = add_bind(p, bind->from, bind->to,
-			       MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (bind->write ? 0 : MOUNT_ATTR_RDONLY));
-	}
-	for (size_t i = 0; err == 0 && i < policy->tmpfs.count; i++)
-		err = add_tmpfs(p, policy->tmpfs.items[i]);
-	return err;
+	return err == 0 ? add_places(p) : err;
 }
 
 static int plan_root(struct planner *p)

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -280,16 +281,35 @@ static const struct failed {
 	 PR_CAPBSET_DROP, EPERM},
 };
 
+/* The sandbox in front of a command; nothing where no call is to fail. Of seccomp(2) it is the loading of filters. */
+static const char *const *sandboxed(struct sp_lab *lab, int call, int err, int argument, unsigned value)
+{
+	static const char *words[12];
+	size_t count = 0;
+
+	if (call != NO_CALL) {
+		words[count++] = sp_program(lab, "sandbox");
+		words[count++] = sp_text(lab, "%d", call);
+		words[count++] = sp_text(lab, "%d", err);
+		if (argument != NO_ARGUMENT) {
+			words[count++] = sp_text(lab, "%d", argument);
+			words[count++] = sp_text(lab, "%u", value);
+		}
+		if (call == SYS_seccomp) {
+			words[count++] = "0";
+			words[count++] = sp_text(lab, "%d", SECCOMP_SET_MODE_FILTER);
+		}
+		words[count++] = "--";
+	}
+	words[count] = NULL;
+	return words;
+}
+
 static struct sp_outcome run_failing(struct sp_lab *lab, const struct failed *row, const char *require)
 {
-	const char *text[] = {sp_text(lab, "%d", row->call), sp_text(lab, "%d", row->argument),
-			      sp_text(lab, "%u", row->value), sp_text(lab, "%d", row->err)};
-	const char *const *before =
-		row->call == NO_CALL ? sp_argv(NULL)
-				     : sp_argv(sp_program(lab, "sandbox"), text[0], text[1], text[2], text[3], "--");
-
 	set_policy(lab, sp_text(lab, "launch: {require: %s, %s}", require, row->policy));
-	return explain(lab, before, sp_argv(inmate(lab), "show"));
+	return explain(lab, sandboxed(lab, row->call, row->err, row->argument, row->value),
+		       sp_argv(inmate(lab), "show"));
 }
 
 ParameterizedTestParameters(launch, failed)
@@ -317,4 +337,378 @@ ParameterizedTest(int *parameter, launch, failed)
 	cr_assert_not_null(strstr(refused.err.data, "not started: launch.require is full"), "%s", refused.err.data);
 	cr_assert_eq(sp_sql_number(&lab, "SELECT count(*) FROM launches"), 2);
 	cr_assert_eq(sp_sql_number(&lab, "SELECT count(*) FROM execs"), 1);
+}
+
+/* ---- the last two stages: without them nothing runs ---- */
+
+static const struct fatal {
+	const char *policy;
+	int call, argument;
+	unsigned value;
+	int err;
+	const char *said;
+} fatal[] = {
+	{"launch: {require: none}", SYS_seccomp, 1, 40 /* NEW_LISTENER, WAIT_KILLABLE_RECV */, EPERM,
+	 "the seccomp filter failed: Operation not permitted"},
+	{"launch: {require: none}\nsyscalls: {deny: keyctl}", SYS_seccomp, 1, 0, EPERM,
+	 "syscalls failed: Operation not permitted"},
+	/* It cannot even be given up to do it: the filter needs no_new_privs, or a right that a user has not. */
+	{"launch: {require: none, no_new_privs: false}", NO_CALL, 0, 0, 0,
+	 "the seccomp filter failed: Permission denied"},
+};
+
+ParameterizedTestParameters(launch, fatal)
+{
+	return sp_each_who_of(COUNT(fatal));
+}
+ParameterizedTest(int *parameter, launch, fatal)
+{
+	const struct fatal *row = &fatal[SP_INDEX(*parameter)];
+	cleanup_lab struct sp_lab lab;
+
+	sp_lab_open(&lab, SP_WHO(*parameter));
+	if (row->call == NO_CALL && lab.who == SP_WHO_ROOT)
+		return;
+	set_policy(&lab, row->policy);
+	cleanup_outcome struct sp_outcome job =
+		explain(&lab, sandboxed(&lab, row->call, row->err, row->argument, row->value), sp_argv("echo", "ran"));
+	cr_assert_eq(job.status, 125, "%s", job.err.data);
+	cr_assert_eq(job.out.size, 0);
+	cr_assert_eq(job.leftovers, 0);
+	cr_assert_not_null(strstr(job.err.data, row->said), "%s", job.err.data);
+	/* Behind the word; before it, nothing may have been recorded yet. */
+	if (strstr(row->policy, "syscalls") != NULL)
+		cr_assert_eq(sp_sql_number(&lab, "SELECT count(*) FROM launches"), 1);
+}
+
+/* ---- levels ---- */
+
+static const struct level {
+	const char *policy, *level;
+	int who;
+} levels[] = {
+	{"launch: {no_new_privs: false, close_fds: false, strip_env: []}", "none", ROOT_ONLY},
+	{"launch: {close_fds: false, strip_env: []}", "baseline"},
+	{"limits: {memory: 1G}", "baseline"},
+	/* asked for more, had no more */
+	{"launch: {require: baseline, close_fds: false, strip_env: [], cwd: /no/such}", "baseline"},
+	{"launch: {require: partial, umask: '077', cwd: /no/such}", "partial"},
+	{"launch: {require: partial, namespaces: net}", "partial", USER_ONLY},
+	{"launch: {umask: '077', cwd: /usr}", "full"},
+};
+
+ParameterizedTestParameters(launch, level)
+{
+	return sp_each_who_of(COUNT(levels));
+}
+ParameterizedTest(int *parameter, launch, level)
+{
+	const struct level *row = &levels[SP_INDEX(*parameter)];
+	cleanup_lab struct sp_lab lab;
+
+	sp_lab_open(&lab, SP_WHO(*parameter));
+	if (!is_for(row->who, lab.who))
+		return;
+	set_policy(&lab, row->policy);
+	cleanup_outcome struct sp_outcome job = explain(&lab, sp_argv(NULL), sp_argv("echo", "ran"));
+	sp_assert_ended(&job, 0, row->policy);
+	assert_stage(&lab, &job, "level", row->level);
+	cr_assert_str_eq(sp_sql_text(&lab, "SELECT level FROM launches"), row->level);
+	cleanup_outcome struct sp_outcome log = sp_client(&lab, sp_argv("log", "--audit", lab.audit, "--summary"));
+	cr_assert_not_null(strstr(log.out.data, sp_text(&lab, "launch      %s", row->level)), "%s", log.out.data);
+}
+
+static const struct {
+	const char *require, *policy;
+	int status;
+} requirements[] = {
+	{"baseline", "close_fds: false, strip_env: [], cwd: /no/such", 0},
+	{"partial", "close_fds: false, strip_env: [], cwd: /no/such", 125},
+	{"partial", "cwd: /no/such", 0},
+	{"full", "cwd: /no/such", 125},
+	{"full", "cwd: /usr", 0},
+	/* what did not fail is never too little */
+	{"full", "close_fds: false, strip_env: []", 0},
+};
+
+ParameterizedTestParameters(launch, require)
+{
+	return sp_each_who_of(COUNT(requirements));
+}
+ParameterizedTest(int *parameter, launch, require)
+{
+	cleanup_lab struct sp_lab lab;
+
+	sp_lab_open(&lab, SP_WHO(*parameter));
+	set_policy(&lab, sp_text(&lab, "launch: {require: %s, %s}", requirements[SP_INDEX(*parameter)].require,
+				 requirements[SP_INDEX(*parameter)].policy));
+	cleanup_outcome struct sp_outcome job = sp_supervise(&lab, NULL, sp_argv("echo", "ran"));
+	sp_assert_ended(&job, requirements[SP_INDEX(*parameter)].status, "echo");
+	cr_assert_eq(job.out.size > 0, job.status == 0);
+}
+
+/* ---- a job in a pid namespace behaves as one without ---- */
+
+#define ALONE "launch: {" SPACE "}"
+
+static const struct {
+	const char *script;
+	int status;
+} endings[] = {
+	{"exit 7", 7},
+	{"kill -TERM $$", 128 + SIGTERM},
+	{"kill -KILL $$", 128 + SIGKILL},
+	{"sh -c 'exit 3' & wait $!", 3},
+	/* who loses its parent is reaped by init; the run waits for it */
+	{"sh -c 'sleep 0.05; echo orphan' & exit 2", 2},
+	{"i=0; while [ $i -lt 50 ]; do (true &); i=$((i+1)); done; exit 5", 5},
+};
+
+ParameterizedTestParameters(launch, ends_as_natively)
+{
+	return sp_each_who_of(COUNT(endings));
+}
+ParameterizedTest(int *parameter, launch, ends_as_natively)
+{
+	const char *script = endings[SP_INDEX(*parameter)].script;
+	cleanup_lab struct sp_lab lab;
+
+	sp_lab_open(&lab, SP_WHO(*parameter));
+	set_policy(&lab, ALONE);
+	cleanup_outcome struct sp_outcome job = sp_supervise(&lab, NULL, sp_argv("sh", "-c", script));
+	sp_assert_ended(&job, endings[SP_INDEX(*parameter)].status, script);
+	cr_assert_eq(job.out.size, strstr(script, "orphan") != NULL ? strlen("orphan\n") : 0);
+	/* Nobody whom the supervisor did not know. */
+	cr_assert_eq(job.err.size, 0, "%s", job.err.data);
+	cr_assert_eq(sp_sql_number(&lab, "SELECT count(*) FROM processes WHERE ended IS NULL"), 0);
+}
+
+/* The whole namespace goes with its supervisor: who is left would be a leftover. */
+sp_lab_test(launch, namespace_dies_with_the_supervisor)
+{
+	set_policy(lab, ALONE);
+	const char *script = "sleep 1000 & setsid sleep 1000 & echo ready; sleep 1000";
+	struct sp_child child = sp_start(lab, NULL, sp_supervised_argv(lab, sp_argv("sh", "-c", script)));
+
+	cr_assert(sp_await_text(&child, "ready"));
+	child.linger = 20;
+	kill(child.pid, SIGKILL);
+	cleanup_outcome struct sp_outcome job = sp_finish(&child);
+	sp_assert_ended(&job, 128 + SIGKILL, "the supervisor");
+}
+
+/* ---- init ---- */
+
+/* What is left of the supervisor in the namespace can be neither read, written nor signalled. */
+sp_lab_test(launch, init_is_out_of_reach)
+{
+	static const char *const attempts[][3] = {
+		{"memory", "1", "memory=EACCES"},
+		{"ptrace", "1", "ptrace=EPERM"},
+		{"read", "/proc/1/environ", "read=EACCES"},
+		{"list", "/proc/1/root/", "list=EACCES"},
+	};
+
+	set_policy(lab, ALONE);
+	for (int i = 0; i < COUNT(attempts); i++) {
+		cleanup_outcome struct sp_outcome job =
+			sp_supervise(lab, NULL, sp_argv(inmate(lab), "try", attempts[i][0], attempts[i][1]));
+
+		sp_assert_ended(&job, 0, attempts[i][0]);
+		/* Root has every right but that of the namespace above. */
+		cr_assert(has_line(&job, attempts[i][2]), "%s", job.out.data);
+	}
+	cleanup_outcome struct sp_outcome job = sp_supervise(
+		lab, NULL, sp_argv("sh", "-c", "kill -KILL 1; kill -TERM 1; grep Seccomp: /proc/1/status; echo alive"));
+	sp_assert_ended(&job, 0, "kill");
+	cr_assert(has_line(&job, "alive") && has_line(&job, "Seccomp:\t1"), "%s", job.out.data);
+}
+
+/* ---- names in a root of one's own ---- */
+
+#define OWN_ROOT                                                                                                       \
+	"version: 1\n"                                                                                                 \
+	"exec: {default: deny, path: [/usr/bin], rules: [{id: named, action: allow,"                                   \
+	" program: [sh, 'true', id, sleep, unshare, mount, cat, chmod, cp, /tools/tool]}]}\n"
+
+/* What is bound to /tools is /tools/tool for the policy, though the machine has no such file. */
+sp_lab_test(launch, names_are_those_of_the_new_root)
+{
+	const char *tools = sp_text(lab, "%s/tools", lab->directory);
+	cleanup_outcome struct sp_outcome made =
+		sp_run(lab, NULL, sp_argv("sh", "-c", sp_text(lab, "mkdir %s && cp /bin/echo %s/tool", tools, tools)));
+	sp_assert_ended(&made, 0, "mkdir");
+	sp_set_policy(lab, sp_text(lab,
+				   OWN_ROOT "launch: {" SPACE ", binds: [{from: /usr}, {from: /bin}, {from: /lib}, "
+					    "{from: /lib64}, {from: %s, to: /tools}]}\n",
+				   tools));
+	cleanup_outcome struct sp_outcome job =
+		sp_supervise(lab, NULL, sp_argv("sh", "-c", "/tools/tool one; cd /tools; ./tool two; ls /"));
+	sp_assert_ended(&job, 126, "sh");
+	cr_assert_str_eq(job.out.data, "one\ntwo\n");
+}
+
+/* A job cannot mount there, even where it is root of its user namespace. */
+sp_lab_test(launch, cannot_mount_in_its_root)
+{
+	const char *map = lab->who == SP_WHO_ROOT ? "0 0 1" : "0 65534 1";
+	set_policy(lab, sp_text(lab, "launch: {namespaces: [user, mount], uid_map: %s}", map));
+	cleanup_outcome struct sp_outcome job = sp_supervise(lab, NULL, sp_argv(inmate(lab), "try", "mount", "/usr"));
+	sp_assert_ended(&job, 0, "try mount");
+	cr_assert_str_eq(job.out.data, "mount=EPERM\n");
+	/* with the right that the stage takes away it can */
+	cleanup_outcome struct sp_outcome native =
+		sp_run(lab, NULL, sp_argv("unshare", "-Urm", inmate(lab), "try", "mount", "/usr"));
+	cr_assert_str_eq(native.out.data, "mount=ok\n", "%s", native.err.data);
+}
+
+/* In a namespace of its own making it can mount what it likes over an allowed name. By a link in /proc, as a working directory
+ * or as a descriptor that leads into any other, its own file must not pass for the one that is named. */
+static const struct {
+	const char *name, *run;
+} ways_in[] = {
+	{"an absolute path", "/proc/$p/root/usr/bin/true RAN"},
+	{"a working directory", "cd /proc/$p/root/usr/bin && ./true RAN"},
+	{"a descriptor", "exec 7</proc/$p/root/usr/bin/true; /proc/self/fd/7 RAN"},
+};
+
+ParameterizedTestParameters(launch, claimed_names)
+{
+	return sp_each_who_of(2 * COUNT(ways_in));
+}
+ParameterizedTest(int *parameter, launch, claimed_names)
+{
+	const int way = SP_INDEX(*parameter) / 2;
+	const bool own_root = SP_INDEX(*parameter) % 2 == 1;
+	cleanup_lab struct sp_lab lab;
+
+	sp_lab_open(&lab, SP_WHO(*parameter));
+	const char *policy = own_root ? OWN_ROOT "launch: {namespaces: [user, mount, pid]}\n" : OWN_ROOT;
+	const char *body =
+		sp_text(&lab,
+			"exec 8<>%s/ready 9<>%s/end; unshare -Urm sh -c 'mount --bind %s/evil /usr/bin/true && "
+			"echo $$ >&8; read line <&9' & read p <&8; (%s); s=$?; echo >&9; wait; exit $s",
+			lab.directory, lab.directory, lab.directory, ways_in[way].run);
+	cleanup_outcome struct sp_outcome made =
+		sp_run(&lab, NULL, sp_argv("sh", "-c", "cp /bin/echo evil && mkfifo ready end"));
+	sp_assert_ended(&made, 0, "cp");
+	cleanup_outcome struct sp_outcome native = sp_run(&lab, NULL, sp_argv("sh", "-c", body));
+	cr_assert_str_eq(native.out.data, "RAN\n", "%s: the control: %s", ways_in[way].name, native.err.data);
+	sp_set_policy(&lab, policy);
+	cleanup_outcome struct sp_outcome job = sp_supervise(&lab, NULL, sp_argv("sh", "-c", body));
+	cr_assert_eq(job.out.size, 0, "%s: %s", ways_in[way].name, job.out.data);
+	sp_assert_ended(&job, 126, ways_in[way].name);
+}
+
+/* ---- descriptors and environment ---- */
+
+/* Descriptors that the caller left open: closed, but for those that are named. */
+sp_lab_test(launch, passes_only_named_descriptors)
+{
+	static const struct {
+		const char *policy, *fds;
+	} rows[] = {
+		{"launch: {pass_fds: [9]}", "fds=0 1 2 9 "},
+		{"launch: {pass_fds: [9, 5]}", "fds=0 1 2 5 9 "},
+		{"launch: {}", "fds=0 1 2 "},
+	};
+
+	for (int i = 0; i < COUNT(rows); i++) {
+		set_policy(lab, rows[i].policy);
+		const char *const *run = sp_supervised_argv(lab, sp_argv(inmate(lab), "show"));
+		const char *argv[32] = {"sh", "-c", "exec 5</dev/null 7</dev/null 9</dev/null; exec \"$@\"", "sh"};
+
+		for (size_t n = 0; run[n] != NULL; n++)
+			argv[4 + n] = run[n];
+		cleanup_outcome struct sp_outcome job = sp_run(lab, NULL, argv);
+		sp_assert_ended(&job, 0, rows[i].policy);
+		cr_assert(has_line(&job, rows[i].fds), "%s: %s", rows[i].policy, job.out.data);
+	}
+	set_policy(lab, "launch: {close_fds: false}");
+	const char *script = sp_text(lab, "exec 7</dev/null; exec %s run --audit %s -p %s -- %s show",
+				     sp_sallyport(lab), lab->audit, lab->policy, inmate(lab));
+	cleanup_outcome struct sp_outcome control = sp_run(lab, NULL, sp_argv("sh", "-c", script));
+	cr_assert_not_null(strstr(value_of(lab, &control, "fds"), " 7 "), "%s", control.out.data);
+}
+
+/* Names and values are bytes: what is no text in any encoding is kept as it is, or stripped by a glob over bytes. */
+sp_lab_test(launch, environment_is_bytes)
+{
+	static const struct {
+		const char *policy, *variable;
+		bool kept;
+	} rows[] = {
+		{"launch: {}", "NA\xff\xfeME=v\xc3\x28\x01", true},
+		{"launch: {}", "LD_\xffX=1", false},
+		{"launch: {}", "BASH_ENV=/tmp/x", false},
+		{"launch: {strip_env: []}", "LD_\xffX=1", true},
+		{"launch: {strip_env: ['NA*']}", "NA\xffME=1", false},
+		{"launch: {clear_env: true, keep_env: ['?A?']}",
+		 "\xff"
+		 "A\xfe=\xc0\xaf",
+		 true},
+		{"launch: {clear_env: true}", "HOME2=1", false},
+		{"launch: {keep_env: [LD_GOOD]}", "LD_GOOD=1", true},
+		{"launch: {}", "NOEQUALS", true},
+	};
+
+	for (int i = 0; i < COUNT(rows); i++) {
+		const struct sp_options options = {.extra_environment = rows[i].variable};
+
+		set_policy(lab, rows[i].policy);
+		cleanup_outcome struct sp_outcome job =
+			sp_run(lab, &options, sp_supervised_argv(lab, sp_argv(inmate(lab), "dump")));
+		sp_assert_ended(&job, 0, rows[i].policy);
+		cr_assert_eq(has_line(&job, rows[i].variable), rows[i].kept, "%s", rows[i].policy);
+	}
+}
+
+/* ---- mode strict ---- */
+
+/* A computation reads, writes and exits; anything else, a second exec included, kills. */
+sp_lab_test(launch, strict_mode)
+{
+	const struct sp_options numbers = {.input = "12 30 58", .input_size = 8};
+	const char *computation = sp_program(lab, "computation");
+
+	set_policy(lab, "syscalls: {mode: strict}");
+	cleanup_outcome struct sp_outcome good = sp_supervise(lab, &numbers, sp_argv(computation));
+	sp_assert_ended(&good, 7, "a computation");
+	cr_assert_str_eq(good.out.data, "100\n");
+	cleanup_outcome struct sp_outcome native = sp_run(lab, &numbers, sp_argv(computation, "getpid"));
+	sp_assert_ended(&native, 7, "the control");
+	cleanup_outcome struct sp_outcome bad = sp_supervise(lab, &numbers, sp_argv(computation, "getpid"));
+	sp_assert_ended(&bad, 128 + SIGSYS, "another call");
+	cleanup_outcome struct sp_outcome library = sp_supervise(lab, NULL, sp_argv("true"));
+	sp_assert_ended(&library, 128 + SIGSYS, "a program with a loader");
+	cr_assert_eq(sp_sql_number(lab, "SELECT count(*) FROM execs"), 3);
+}
+
+sp_lab_test(launch, lists_of_calls)
+{
+	static const struct {
+		const char *policy, *attempt;
+		int status;
+		const char *out;
+	} rows[] = {
+		{"syscalls: {kill: [unshare]}", "unshare", 128 + SIGSYS, ""},
+		{"syscalls: {deny: [unshare]}", "unshare", 0, "unshare=EPERM\n"},
+		{"syscalls: {deny: [unshare], kill: [unshare]}", "unshare", 128 + SIGSYS, ""},
+		{"syscalls: {deny: [sendmsg, recvmsg, rt_sigprocmask, setrlimit]}", "wx", 0, "wx=ok\n"},
+		{"syscalls: {allow: [read, write, openat, close, mmap, mprotect, brk, newfstatat, fstat, pread64,"
+		 " exit_group, arch_prctl, set_tid_address, set_robust_list, rseq, prlimit64, getrandom, access, "
+		 "munmap]}",
+		 "unshare", 0, "unshare=EPERM\n"},
+	};
+
+	for (int i = 0; i < COUNT(rows); i++) {
+		set_policy(lab, rows[i].policy);
+		cleanup_outcome struct sp_outcome job =
+			sp_supervise(lab, NULL, sp_argv(inmate(lab), "try", rows[i].attempt));
+		sp_assert_ended(&job, rows[i].status, rows[i].policy);
+		cr_assert_str_eq(job.out.data, rows[i].out, "%s", rows[i].policy);
+	}
+	set_policy(lab, "syscalls: {deny: []}");
+	cleanup_outcome struct sp_outcome control = sp_supervise(lab, NULL, sp_argv(inmate(lab), "try", "unshare"));
+	cr_assert_str_eq(control.out.data, "unshare=ok\n");
 }

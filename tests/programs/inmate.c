@@ -3,6 +3,7 @@
  *   inmate show            facts about itself, a line NAME=VALUE each
  *   inmate try WHAT ARG    tries it: a line WHAT=ok, or WHAT=ERRNO
  *   inmate dump            its environment, as it is
+ *   inmate fds FD          writes the list of its descriptors to that one
  *   inmate wait FD         prints "ready", then reads FD to its end */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -88,13 +89,28 @@ static void show_file(const char *name, const char *path)
 	printf("%s=%s\n", name, text);
 }
 
+static void list_fds(FILE *out)
+{
+	for (int fd = 0; fd < 4096; fd++)
+		if (fcntl(fd, F_GETFD) >= 0)
+			fprintf(out, "%d ", fd);
+	fputc('\n', out);
+}
+
 static void show_fds(void)
 {
 	printf("fds=");
-	for (int fd = 0; fd < 1024; fd++)
-		if (fcntl(fd, F_GETFD) >= 0)
-			printf("%d ", fd);
-	putchar('\n');
+	list_fds(stdout);
+}
+
+static int tell_fds(const char *fd)
+{
+	FILE *out = fdopen(atoi(fd), "w");
+
+	if (out == NULL)
+		return 1;
+	list_fds(out);
+	return fclose(out) == 0 ? 0 : 1;
 }
 
 static void show_processes(void)
@@ -270,7 +286,8 @@ static int try_raise(const char *unused)
 
 	(void)unused;
 	getrlimit(RLIMIT_NOFILE, &limit);
-	limit.rlim_max++;
+	if (++limit.rlim_cur > limit.rlim_max)
+		limit.rlim_max = limit.rlim_cur;
 	return check(setrlimit(RLIMIT_NOFILE, &limit));
 }
 
@@ -366,6 +383,8 @@ int main(int argc, char **argv)
 		return show();
 	if (argc == 2 && strcmp(argv[1], "dump") == 0)
 		return dump();
+	if (argc == 3 && strcmp(argv[1], "fds") == 0)
+		return tell_fds(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "wait") == 0)
 		return await(argv[2]);
 	if (argc >= 3 && strcmp(argv[1], "try") == 0)
