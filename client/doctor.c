@@ -1,7 +1,7 @@
 /* sallyport doctor [--json]: what works on this machine, what does not, and why.
  *
  * Kernel features are tried, not looked up by version: distributions backport, containers and security modules forbid.
- * The probes themselves are in doctor_kernel.c and doctor_host.c. */
+ * The probes themselves are in doctor_kernel.c, doctor_host.c, doctor_stages.c and doctor_cgroup.c. */
 #include "doctor.h"
 #include "client.h"
 #include "util/cleanup.h"
@@ -36,15 +36,18 @@ static const struct probe {
 	{"memory", sp_probe_memory, true},
 	{"openat2", sp_probe_openat2, true},
 	{"procmap-query", sp_probe_procmap_query, false},
-	{"landlock", sp_probe_landlock, false},
-	{"user-namespaces", sp_probe_user_namespaces, false},
-	{"cgroup", sp_probe_cgroup, false},
 	{"proc-connector", sp_probe_proc_connector, false},
 	{"audit", sp_probe_audit, true},
 	{"policies", sp_probe_policies, false},
+	{"cgroup memory", sp_probe_cgroup_memory, false},
+	{"cgroup pids", sp_probe_cgroup_pids, false},
+	{"cgroup cpu", sp_probe_cgroup_cpu, false},
+	{"cgroup freeze", sp_probe_cgroup_freeze, false},
+	{"cgroup kill", sp_probe_cgroup_kill, false},
 };
 
-#define PROBES (sizeof probes / sizeof *probes)
+/* After these come the stages of a launch. */
+enum { PROBES = sizeof probes / sizeof *probes, FINDINGS = PROBES + SP_STAGE_PROBES };
 
 static const char *const status_names[] = {
 	[SP_FINDING_OK] = "ok",
@@ -53,7 +56,10 @@ static const char *const status_names[] = {
 };
 
 static int examine(bool as_json);
-static void release(struct sp_finding (*findings)[PROBES]);
+static void release(struct sp_finding (*findings)[FINDINGS]);
+static const char *name_of(size_t probe);
+static void find_out(size_t probe, struct sp_finding *finding);
+static bool is_required(size_t probe);
 static bool run_will_work(const struct sp_finding *findings);
 static void print_text(const struct sp_finding *findings);
 static bool print_json(const struct sp_finding *findings);
@@ -101,14 +107,14 @@ int sp_cmd_doctor(int argc, char **argv)
 
 static int examine(bool as_json)
 {
-	sp_cleanup(release) struct sp_finding findings[PROBES] = {0};
+	sp_cleanup(release) struct sp_finding findings[FINDINGS] = {0};
 
 	/* Ignored by whoever started us, it would make waitpid(2) on the probes' children fail. */
 	(void)signal(SIGCHLD, SIG_DFL);
-	for (size_t i = 0; i < PROBES; i++) {
-		probes[i].function(&findings[i]);
+	for (size_t i = 0; i < FINDINGS; i++) {
+		find_out(i, &findings[i]);
 		if (findings[i].detail == NULL || findings[i].consequence == NULL) {
-			fprintf(stderr, "sallyport doctor: out of memory in probe %s\n", probes[i].name);
+			fprintf(stderr, "sallyport doctor: out of memory in probe %s\n", name_of(i));
 			return SP_EXIT_FAILURE;
 		}
 	}
@@ -134,16 +140,34 @@ void sp_finding_set(struct sp_finding *finding, enum sp_finding_status status, c
 	finding->consequence = consequence;
 }
 
-static void release(struct sp_finding (*findings)[PROBES])
+static void release(struct sp_finding (*findings)[FINDINGS])
 {
-	for (size_t i = 0; i < PROBES; i++)
+	for (size_t i = 0; i < FINDINGS; i++)
 		free((*findings)[i].detail);
+}
+
+static const char *name_of(size_t probe)
+{
+	return probe < PROBES ? probes[probe].name : sp_probe_stage_name((int)probe - PROBES);
+}
+
+static void find_out(size_t probe, struct sp_finding *finding)
+{
+	if (probe < PROBES)
+		probes[probe].function(finding);
+	else
+		sp_probe_stage((int)probe - PROBES, finding);
+}
+
+static bool is_required(size_t probe)
+{
+	return probe < PROBES && probes[probe].required;
 }
 
 static bool run_will_work(const struct sp_finding *findings)
 {
-	for (size_t i = 0; i < PROBES; i++) {
-		if (probes[i].required && findings[i].status == SP_FINDING_MISSING)
+	for (size_t i = 0; i < FINDINGS; i++) {
+		if (is_required(i) && findings[i].status == SP_FINDING_MISSING)
 			return false;
 	}
 	return true;
@@ -151,17 +175,17 @@ static bool run_will_work(const struct sp_finding *findings)
 
 static void print_text(const struct sp_finding *findings)
 {
-	for (size_t i = 0; i < PROBES; i++)
-		printf("%-9s %-18s %s; %s\n", status_names[findings[i].status], probes[i].name, findings[i].consequence,
+	for (size_t i = 0; i < FINDINGS; i++)
+		printf("%-9s %-19s %s; %s\n", status_names[findings[i].status], name_of(i), findings[i].consequence,
 		       findings[i].detail);
 	if (run_will_work(findings)) {
 		puts("\n`sallyport run` works here.");
 		return;
 	}
 	fputs("\n`sallyport run` does not work here, for want of:", stdout);
-	for (size_t i = 0; i < PROBES; i++) {
-		if (probes[i].required && findings[i].status == SP_FINDING_MISSING)
-			printf(" %s", probes[i].name);
+	for (size_t i = 0; i < FINDINGS; i++) {
+		if (is_required(i) && findings[i].status == SP_FINDING_MISSING)
+			printf(" %s", name_of(i));
 	}
 	putchar('\n');
 }
@@ -171,10 +195,10 @@ static bool print_json(const struct sp_finding *findings)
 	json_t *array = json_array();
 	int failed = 0;
 
-	for (size_t i = 0; i < PROBES; i++) {
-		failed |= json_array_append_new(array, json_pack("{s:s, s:s, s:b, s:s, s:s}", "name", probes[i].name,
+	for (size_t i = 0; i < FINDINGS; i++) {
+		failed |= json_array_append_new(array, json_pack("{s:s, s:s, s:b, s:s, s:s}", "name", name_of(i),
 								 "status", status_names[findings[i].status], "required",
-								 (int)probes[i].required, "detail", findings[i].detail,
+								 (int)is_required(i), "detail", findings[i].detail,
 								 "consequence", findings[i].consequence));
 	}
 	failed |= json_dumpf(array, stdout, JSON_INDENT(2));

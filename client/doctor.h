@@ -32,8 +32,6 @@ void sp_probe_ptrace(struct sp_finding *finding);
 void sp_probe_memory(struct sp_finding *finding);
 void sp_probe_openat2(struct sp_finding *finding);
 void sp_probe_procmap_query(struct sp_finding *finding);
-void sp_probe_landlock(struct sp_finding *finding);
-void sp_probe_user_namespaces(struct sp_finding *finding);
 void sp_probe_proc_connector(struct sp_finding *finding);
 
 /* doctor_host.c: how this machine and this session are set up. */
@@ -41,8 +39,25 @@ void sp_probe_privileges(struct sp_finding *finding);
 void sp_probe_outer_filters(struct sp_finding *finding);
 void sp_probe_yama(struct sp_finding *finding);
 void sp_probe_tracer(struct sp_finding *finding);
-void sp_probe_cgroup(struct sp_finding *finding);
 void sp_probe_audit(struct sp_finding *finding);
 void sp_probe_policies(struct sp_finding *finding);
+
+/* doctor_stages.c: what a launch can do to a job, a probe a stage. Called by the name of the stage. */
+enum { SP_STAGE_PROBES = 26 };
+const char *sp_probe_stage_name(int stage);
+void sp_probe_stage(int stage, struct sp_finding *finding);
+
+/* doctor_cgroup.c: what can be limited for a whole job, and in which hierarchy. */
+void sp_probe_cgroup_memory(struct sp_finding *finding);
+void sp_probe_cgroup_pids(struct sp_finding *finding);
+void sp_probe_cgroup_cpu(struct sp_finding *finding);
+void sp_probe_cgroup_freeze(struct sp_finding *finding);
+void sp_probe_cgroup_kill(struct sp_finding *finding);
+
+/* doctor_child.c: what attempt() returns, 0 or an errno, when run in a child: it may load filters and enter namespaces for good.
+ * The second form runs it as root of a user namespace of its own; that this could not be had is an errno, too. */
+int sp_try(int (*attempt)(void));
+int sp_try_in_user_namespace(int (*attempt)(void));
+int sp_enter_user_namespace(void); /* for good; 0 or an errno */
 
 #endif

@@ -19,8 +19,6 @@ static void free_policy(struct sp_policy **policy);
 static uint64_t own_status(const char *field, int base);
 static bool has_capability(int capability);
 static bool read_line(const char *path, char **line);
-static char *cgroup2_mount(void);
-static char *own_cgroup2(void);
 static char *nearest_existing(const char *path);
 
 void sp_probe_privileges(struct sp_finding *finding)
@@ -88,36 +86,6 @@ void sp_probe_tracer(struct sp_finding *finding)
 	(void)snprintf(path, sizeof path, "/proc/%ju/comm", (uintmax_t)tracer);
 	sp_finding_set(finding, SP_FINDING_DEGRADED, "a tracer that follows forks takes the place that a job needs",
 		       "traced by %s, process %ju", read_line(path, &name) ? name : "(unknown)", (uintmax_t)tracer);
-}
-
-void sp_probe_cgroup(struct sp_finding *finding)
-{
-	static const char use[] = "memory and CPU limits for a whole job (not used by this version)";
-	cleanup_free char *mount = cgroup2_mount();
-	cleanup_free char *own = own_cgroup2();
-	cleanup_free char *directory = NULL, *file = NULL, *controllers = NULL;
-
-	if (mount == NULL || own == NULL) {
-		sp_finding_set(finding, SP_FINDING_MISSING, "no limits for a whole job (not used by this version)",
-			       "cgroup v2 is not mounted");
-		return;
-	}
-	if (asprintf(&directory, "%s%s", mount, strcmp(own, "/") == 0 ? "" : own) < 0 ||
-	    asprintf(&file, "%s/cgroup.controllers", directory) < 0)
-		return;
-	if (!read_line(file, &controllers) || strstr(controllers, "memory") == NULL ||
-	    strstr(controllers, "cpu") == NULL)
-		sp_finding_set(finding, SP_FINDING_DEGRADED,
-			       "memory or CPU of a whole job cannot be limited (not used by this version)",
-			       "%s has controllers: %s", directory,
-			       controllers == NULL || *controllers == '\0' ? "none" : controllers);
-	else if (faccessat(AT_FDCWD, directory, W_OK, AT_EACCESS) < 0)
-		sp_finding_set(finding, SP_FINDING_DEGRADED,
-			       "no limits for a whole job until it is delegated, as systemd's Delegate= does (not used "
-			       "by this version)",
-			       "%s: %s", directory, strerror(errno));
-	else
-		sp_finding_set(finding, SP_FINDING_OK, use, "%s has controllers: %s", directory, controllers);
 }
 
 void sp_probe_audit(struct sp_finding *finding)
@@ -215,39 +183,6 @@ static bool read_line(const char *path, char **line)
 		return false;
 	(*line)[strcspn(*line, "\n")] = '\0';
 	return true;
-}
-
-/* The mount point, or NULL. /proc/self/mounts: device, mount point, type, ... */
-static char *cgroup2_mount(void)
-{
-	cleanup_file FILE *file = fopen("/proc/self/mounts", "re");
-	cleanup_free char *line = NULL;
-	size_t capacity = 0;
-
-	while (file != NULL && getline(&line, &capacity, file) > 0) {
-		char *rest = line;
-		(void)strsep(&rest, " ");
-		const char *point = strsep(&rest, " ");
-		const char *type = strsep(&rest, " ");
-		if (type != NULL && strcmp(type, "cgroup2") == 0)
-			return strdup(point);
-	}
-	return NULL;
-}
-
-/* Our own cgroup in the v2 hierarchy, which is the line that begins "0::"; or NULL. */
-static char *own_cgroup2(void)
-{
-	cleanup_file FILE *file = fopen("/proc/self/cgroup", "re");
-	cleanup_free char *line = NULL;
-	size_t capacity = 0;
-
-	while (file != NULL && getline(&line, &capacity, file) > 0) {
-		line[strcspn(line, "\n")] = '\0';
-		if (strncmp(line, "0::/", 4) == 0)
-			return strdup(line + 3);
-	}
-	return NULL;
 }
 
 /* What is not there yet is created on the first run, if the nearest directory that exists lets us. */

@@ -8,10 +8,8 @@
 #include <linux/cn_proc.h>
 #include <linux/connector.h>
 #include <linux/filter.h>
-#include <linux/landlock.h>
 #include <linux/netlink.h>
 #include <linux/openat2.h>
-#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,7 +18,6 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -35,7 +32,6 @@ struct sleeper {
 	int fd;
 };
 
-static int in_child(int (*attempt)(void));
 static int load_filter(unsigned int flags, const struct sock_filter *filter, size_t length);
 static int hold_a_call(unsigned int flags);
 static int call_held(int listener);
@@ -43,7 +39,6 @@ static int answer(int listener);
 static int hold_plainly(void);
 static int hold_killably(void);
 static int set_sync_wake_up(void);
-static int unshare_user(void);
 static int start_sleeper(struct sleeper *sleeper);
 static void end_sleeper(struct sleeper *sleeper);
 static int trace(pid_t pid);
@@ -82,7 +77,7 @@ void sp_probe_user_notification(struct sp_finding *finding)
 
 void sp_probe_listener(struct sp_finding *finding)
 {
-	int err = in_child(hold_plainly);
+	int err = sp_try(hold_plainly);
 
 	if (err == 0)
 		sp_finding_set(finding, SP_FINDING_OK, "a job can be started from here",
@@ -98,7 +93,7 @@ void sp_probe_listener(struct sp_finding *finding)
 
 void sp_probe_wait_killable(struct sp_finding *finding)
 {
-	int err = in_child(hold_killably);
+	int err = sp_try(hold_killably);
 
 	/* The flags are checked before it is found that another listener is in the way. */
 	if (err == 0 || err == EBUSY)
@@ -131,7 +126,7 @@ void sp_probe_reply_race(struct sp_finding *finding)
 
 void sp_probe_sync_wake_up(struct sp_finding *finding)
 {
-	int err = in_child(set_sync_wake_up);
+	int err = sp_try(set_sync_wake_up);
 
 	if (err == 0)
 		sp_finding_set(finding, SP_FINDING_OK,
@@ -219,34 +214,6 @@ void sp_probe_procmap_query(struct sp_finding *finding)
 		sp_finding_set(finding, SP_FINDING_OK, "shared memory is found with one question", "answered");
 }
 
-void sp_probe_landlock(struct sp_finding *finding)
-{
-	long abi = syscall(SYS_landlock_create_ruleset, NULL, (size_t)0, LANDLOCK_CREATE_RULESET_VERSION);
-
-	if (abi < 0)
-		sp_finding_set(finding, SP_FINDING_MISSING, "no rules on files and network (not used by this version)",
-			       "%s", errno == EOPNOTSUPP ? "not enabled at boot (lsm=)" : strerror(errno));
-	else if (abi < 4)
-		sp_finding_set(finding, SP_FINDING_DEGRADED,
-			       "rules on files, none on the network, which needs ABI 4 (not used by this version)",
-			       "ABI %ld", abi);
-	else
-		sp_finding_set(finding, SP_FINDING_OK, "rules on files and network (not used by this version)",
-			       "ABI %ld", abi);
-}
-
-void sp_probe_user_namespaces(struct sp_finding *finding)
-{
-	int err = in_child(unshare_user);
-
-	if (err == 0)
-		sp_finding_set(finding, SP_FINDING_OK, "namespaces without root (not used by this version)",
-			       "a child could create its own");
-	else
-		sp_finding_set(finding, SP_FINDING_MISSING, "namespaces only with root (not used by this version)",
-			       "%s", strerror(err));
-}
-
 void sp_probe_proc_connector(struct sp_finding *finding)
 {
 	struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = CN_IDX_PROC};
@@ -258,37 +225,6 @@ void sp_probe_proc_connector(struct sp_finding *finding)
 	else
 		sp_finding_set(finding, SP_FINDING_OK, "exits of processes can be followed without ptrace",
 			       "bound to the group of process events");
-}
-
-/* What attempt() returns, 0 or an errno, when run in a child: it may load filters and enter namespaces for good. */
-static int in_child(int (*attempt)(void))
-{
-	enum { BOUND_SECONDS = 10 };
-	int status = 0;
-	pid_t pid = fork();
-
-	if (pid < 0)
-		return errno;
-	if (pid == 0) {
-		static const struct rlimit no_core = {0};
-		sigset_t none;
-
-		/* An inherited block or disposition would take the bound away. */
-		(void)signal(SIGALRM, SIG_DFL);
-		(void)sigemptyset(&none);
-		(void)sigprocmask(SIG_SETMASK, &none, NULL);
-		(void)setrlimit(RLIMIT_CORE, &no_core);
-		(void)alarm(BOUND_SECONDS);
-		_exit(attempt());
-	}
-	while (waitpid(pid, &status, 0) < 0) {
-		if (errno != EINTR)
-			return errno;
-	}
-	if (WIFEXITED(status))
-		return WEXITSTATUS(status);
-	/* A container's filter may kill for a system call that it does not permit. */
-	return WTERMSIG(status) == SIGSYS ? EPERM : ETIMEDOUT;
 }
 
 static int hold_plainly(void)
@@ -374,12 +310,6 @@ static int load_filter(unsigned int flags, const struct sock_filter *filter, siz
 		return -errno;
 	int listener = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
 	return listener < 0 ? -errno : listener;
-}
-
-/* A security module may permit the namespace and then withhold the capabilities in it, which makes it useless. */
-static int unshare_user(void)
-{
-	return unshare(CLONE_NEWUSER) < 0 || unshare(CLONE_NEWUTS) < 0 ? errno : 0;
 }
 
 static int start_sleeper(struct sleeper *sleeper)

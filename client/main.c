@@ -1,6 +1,7 @@
 /* sallyport(1): one table of subcommands, and what is common to them: --help, --version, the standard descriptors,
  * output that could not be written. */
 #include "client.h"
+#include "self/harden.h"
 #include "util/printable.h"
 #include "util/version.h"
 
@@ -16,11 +17,12 @@ static const struct command {
 	const char *name;
 	int (*function)(int argc, char **argv);
 	const char *summary;
+	bool confined; /* from its start: it starts nothing itself */
 } commands[] = {
-	{"run", sp_cmd_run, "supervise a command and everything it starts"},
-	{"log", sp_cmd_log, "show what ran, what was refused, and by which rule"},
-	{"policy", sp_cmd_policy, "check a policy file, or ask it about one command line"},
-	{"doctor", sp_cmd_doctor, "tell what works on this machine, what does not, and why"},
+	{"run", sp_cmd_run, "supervise a command and everything it starts", false},
+	{"log", sp_cmd_log, "show what ran, what was refused, and by which rule", true},
+	{"policy", sp_cmd_policy, "check a policy file, or ask it about one command line", true},
+	{"doctor", sp_cmd_doctor, "tell what works on this machine, what does not, and why", false},
 };
 
 static int dispatch(int argc, char **argv);
@@ -40,7 +42,9 @@ int main(int argc, char **argv)
 	argp_err_exit_status = SP_EXIT_FAILURE;
 	if (open_standard_fds() < 0)
 		return SP_EXIT_FAILURE;
-	return flush_output(dispatch(argc, argv));
+	int status = flush_output(dispatch(argc, argv));
+	sp_self_release();
+	return status;
 }
 
 static int dispatch(int argc, char **argv)
@@ -71,8 +75,14 @@ static int help(const char *name)
 
 static int run_command(const struct command *command, int argc, char **argv)
 {
+	struct sp_error e = {0};
+
 	if (argc > 1 && is_version(argv[1]))
 		return print_version();
+	if (command->confined && sp_self_confine(&e) != 0) {
+		fprintf(stderr, "sallyport: %s\n", e.text);
+		return SP_EXIT_FAILURE;
+	}
 	return command->function(argc, argv);
 }
 

@@ -2,6 +2,7 @@
  * be tried out without the program it is about. */
 #include "policy/policy.h"
 #include "client.h"
+#include "self/harden.h"
 #include "util/cleanup.h"
 #include "util/printable.h"
 
@@ -251,8 +252,8 @@ static int test_command(int argc, char **argv)
 		.path = verdict.path,
 		.argv = (const char *const *)arguments.rest + 1,
 		.argc = (size_t)arguments.count - 1,
-		.envp = (const char *const *)environ,
-		.envc = environ != NULL ? count_strings(environ) : 0,
+		.envp = (const char *const *)sp_self_environment(),
+		.envc = count_strings(sp_self_environment()),
 	};
 	sp_policy_decide(policy, &exec, &verdict.decision);
 	if (!arguments.json)

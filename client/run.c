@@ -2,6 +2,7 @@
  * exit status. Embedded: this process is the supervisor, and if it dies the kernel kills the tree. */
 #include "client.h"
 #include "engine.h"
+#include "self/harden.h"
 #include "util/cleanup.h"
 
 #include <errno.h>
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -404,7 +404,8 @@ static int start(struct run *r, struct sp_engine *engine, const struct sp_policy
 	const struct sp_job_plan plan = {
 		.file = file,
 		.argv = r->options.command,
-		.envp = environ,
+		/* Where a policy says what is passed on, it says so of all that our caller gave. */
+		.envp = sp_policy_confinement(policy)->launch ? sp_self_environment() : environ,
 		.cwd = cwd,
 		.signal_mask = &r->original_mask,
 		.ignore_sigchld = r->sigchld_was_ignored,
@@ -424,11 +425,10 @@ static int start(struct run *r, struct sp_engine *engine, const struct sp_policy
 		(void)sp_audit_ready(audit, e); /* if it is the database that failed, it knows better why */
 		return -e->err;
 	}
-	/* The same user's programs could otherwise write into us through /proc/PID/mem, or fetch the listener with
-	 * pidfd_getfd(2). Not earlier: what we forked must stay traceable. It has not run its program yet. */
-	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	/* The database was opened meanwhile. Without it nothing runs: the child still waits for the loop's word. */
 	err = sp_audit_ready(audit, e);
+	if (err == 0)
+		err = sp_self_confine(e);
 	if (err != 0)
 		sp_job_kill(r->job);
 	return err;
@@ -453,6 +453,5 @@ static int supervise(struct run *r, const struct sp_policy *policy, struct sp_au
 		continue; /* handles that close */
 	(void)close(r->signal_fd);
 	(void)uv_loop_close(&r->loop);
-	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* nobody is left who could misuse it; leak checkers need it */
 	return err;
 }

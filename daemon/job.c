@@ -191,6 +191,9 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 	};
 	int err = sp_launch_fork(&launch, &job->launched, e);
 
+	/* In one-shot tracking it is the fork that is refused: somebody would have to trace us for it, who cannot. */
+	if (err == -EAGAIN && sp_tracer_possible(e) != 0)
+		return -EBUSY;
 	if (err != 0)
 		return err;
 	job->root_pid = job->launched.pid;

@@ -1,4 +1,5 @@
 /* sallyportd(8): the system service. Not part of this version: it says so, and names what does the work today. */
+#include "self/harden.h"
 #include "util/version.h"
 
 #include <stdio.h>
@@ -9,6 +10,12 @@
 
 int main(int argc, char **argv)
 {
+	struct sp_error e = {0};
+
+	if (sp_self_confine(&e) != 0) {
+		fprintf(stderr, "sallyportd: %s\n", e.text);
+		return EXIT_NO_SERVICE;
+	}
 	if (argc == 2 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {
 		puts("sallyportd " SP_VERSION);
 		return 0;

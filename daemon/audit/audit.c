@@ -6,7 +6,9 @@
 #include "audit/recover.h"
 #include "audit/spool.h"
 #include "audit/store.h"
+#include "self/harden.h"
 #include "util/cleanup.h"
+#include "util/cpu.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -33,17 +35,18 @@ enum bell {
 	GATHERING, /* only the end wakes it */
 };
 
-enum opened { TRYING, OPENED, REFUSED };
+enum opened { TRYING, OPENED, REFUSED }; /* OPENED: or it is sure enough that it will be */
 
 struct sp_audit {
 	char *path;
 	int directory;
-	struct sp_spool *spool;
+	struct sp_spool *spool; /* the writer's after `begun` */
 	uint64_t refused; /* records for which there was no room; the loop's */
 
 	_Atomic(uint64_t) appended;
 	_Atomic(uint32_t) bell;
 	_Atomic(uint32_t) opened; /* enum opened */
+	_Atomic(uint32_t) begun; /* the spool is there, or will not be */
 	_Atomic(bool) closing;
 
 	bool started;
@@ -53,18 +56,19 @@ struct sp_audit {
 	struct sp_store *store;
 	bool recovered;
 	int result;
-	struct sp_error
-		error; /* of the first attempt to open the database, readable after `opened`; later the last one */
+	struct sp_error error; /* of the last attempt; the loop's when `opened` is REFUSED */
 };
 
 static int make_parents(const char *path, struct sp_error *e);
 static int open_directory(const char *path, struct sp_error *e);
 static void remove_spool(struct sp_audit *audit);
 static int start_writer(struct sp_audit *audit, struct sp_error *e);
+static void begin(struct sp_audit *audit);
 static int stop_writer(struct sp_audit *audit);
 static void *writer(void *data);
 static void follow(struct sp_audit *audit);
 static int work(struct sp_audit *audit, struct sp_error *e);
+static void recover(struct sp_audit *audit);
 static int drain(struct sp_audit *audit, struct sp_error *e);
 static bool give_up(int ret, int64_t *deadline);
 static void finish(struct sp_audit *audit);
@@ -98,8 +102,7 @@ static void free_audit(struct sp_audit **audit)
 {
 	if (*audit == NULL)
 		return;
-	if ((*audit)->started)
-		(void)stop_writer(*audit);
+	(void)stop_writer(*audit);
 	sp_spool_free((*audit)->spool);
 	sp_close_fd(&(*audit)->directory);
 	free((*audit)->path);
@@ -123,10 +126,13 @@ int sp_audit_open(const char *path, struct sp_audit **out, struct sp_error *e)
 	audit->directory = open_directory(audit->path, e);
 	if (audit->directory < 0)
 		return audit->directory;
-	ret = sp_spool_create(audit->directory, &audit->spool, e);
+	/* The writer opens the database meanwhile: that takes longest. */
+	ret = start_writer(audit, e);
 	if (ret == 0)
-		ret = start_writer(audit, e);
+		ret = sp_spool_create(audit->directory, &audit->spool, e);
+	begin(audit);
 	if (ret < 0) {
+		(void)stop_writer(audit);
 		remove_spool(audit);
 		return ret;
 	}
@@ -218,7 +224,9 @@ static int append(struct sp_audit *audit, enum sp_record_kind kind, const void *
 		return ret;
 	}
 	atomic_fetch_add(&audit->appended, 1);
-	if (atomic_load(&audit->bell) == SLEEPING && atomic_exchange(&audit->bell, AWAKE) != AWAKE)
+	/* A job and its first process are followed by an exec. */
+	if (kind > SP_RECORD_PROCESS && atomic_load(&audit->bell) == SLEEPING &&
+	    atomic_exchange(&audit->bell, AWAKE) != AWAKE)
 		wake(&audit->bell);
 	return 0;
 }
@@ -249,21 +257,13 @@ static int make_parents(const char *path, struct sp_error *e)
 
 static int start_writer(struct sp_audit *audit, struct sp_error *e)
 {
-	pthread_attr_t attributes;
 	sigset_t all, before;
 
 	/* The loop's signals are the loop's; and SIGXFSZ, blocked, leaves SQLite with an error instead of killing
 	 * us. */
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	/* Batch: the job's processes and the loop are not preempted for it. */
-	(void)pthread_attr_init(&attributes);
-	(void)pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
-	(void)pthread_attr_setschedpolicy(&attributes, SCHED_BATCH);
-	int ret = pthread_create(&audit->thread, &attributes, writer, audit);
-	if (ret == EPERM)
-		ret = pthread_create(&audit->thread, NULL, writer, audit);
-	(void)pthread_attr_destroy(&attributes);
+	int ret = pthread_create(&audit->thread, NULL, writer, audit);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (ret != 0)
 		return sp_fail(e, ret, "cannot start the audit writer: %s", strerror(ret));
@@ -271,8 +271,16 @@ static int start_writer(struct sp_audit *audit, struct sp_error *e)
 	return 0;
 }
 
+static void begin(struct sp_audit *audit)
+{
+	atomic_store(&audit->begun, 1);
+	wake(&audit->begun);
+}
+
 static int stop_writer(struct sp_audit *audit)
 {
+	if (!audit->started)
+		return 0;
 	atomic_store(&audit->closing, true);
 	(void)atomic_exchange(&audit->bell, AWAKE);
 	wake(&audit->bell);
@@ -281,22 +289,51 @@ static int stop_writer(struct sp_audit *audit)
 	return audit->result;
 }
 
+static void tell(struct sp_audit *audit, enum opened opened)
+{
+	if (atomic_exchange(&audit->opened, opened) != opened)
+		wake(&audit->opened);
+}
+
+/* Before anybody hears of the database, and lets the job run. */
+static bool drop_capabilities(struct sp_audit *audit)
+{
+	audit->result = sp_self_drop_capabilities();
+	if (audit->result == 0)
+		return true;
+	(void)sp_fail(&audit->error, -audit->result, "the audit writer cannot drop its capabilities: %s",
+		      strerror(-audit->result));
+	tell(audit, REFUSED);
+	return false;
+}
+
 static void *writer(void *data)
 {
 	struct sp_audit *audit = data;
 
 	(void)pthread_setname_np(pthread_self(), "sp-audit");
+	if (!drop_capabilities(audit))
+		return NULL;
+	sp_cpu_step_back();
+	if (sp_store_looks_good(audit->path)) {
+		tell(audit, OPENED);
+		/* While a launch is being prepared there are better uses for a CPU. */
+		wait_for(audit, SLEEPING, atomic_load(&audit->appended), false, -1);
+	}
 	audit->result = sp_store_open(audit->path, BUSY_MS, &audit->store, &audit->error);
-	/* Busy: somebody else holds it for the moment. For that there is the spool. */
-	bool opened = audit->result == 0 || audit->result == -EBUSY;
-	atomic_store(&audit->opened, opened ? OPENED : REFUSED);
-	wake(&audit->opened);
-	if (!opened)
+	/* Busy: somebody else holds it for the moment. For that there is the spool, and for a database that only looked
+	 * good. */
+	bool good = audit->result == 0 || audit->result == -EBUSY || atomic_load(&audit->opened) == OPENED;
+	tell(audit, good ? OPENED : REFUSED);
+	if (!good)
 		return NULL;
 	if (audit->store != NULL)
 		sp_store_warm_up(audit->store);
-	follow(audit);
-	if (audit->result == 0)
+	while (atomic_load(&audit->begun) == 0)
+		(void)syscall(SYS_futex, &audit->begun, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+	if (audit->spool != NULL)
+		follow(audit);
+	if (audit->spool != NULL && audit->result == 0)
 		finish(audit);
 	sp_store_close(audit->store);
 	return NULL;
@@ -307,6 +344,9 @@ static void follow(struct sp_audit *audit)
 	int64_t deadline = 0;
 	int retry = RETRY_MIN_MS;
 
+	/* A short job is one transaction, at its end. */
+	recover(audit);
+	wait_for(audit, GATHERING, 0, false, GATHER_MS);
 	for (;;) {
 		bool closing = atomic_load(&audit->closing);
 		uint64_t seen = atomic_load(&audit->appended);
@@ -331,10 +371,15 @@ static int work(struct sp_audit *audit, struct sp_error *e)
 
 	if (ret < 0)
 		return ret;
-	/* The others' first: they are older. What cannot be had now is left for the next start. */
-	if (!audit->recovered)
-		audit->recovered = sp_recover(audit->store, audit->directory, NULL, NULL, NULL) != -EBUSY;
+	recover(audit);
 	return drain(audit, e);
+}
+
+/* The others' first: they are older. What cannot be had now is left for the next start. */
+static void recover(struct sp_audit *audit)
+{
+	if (audit->store != NULL && !audit->recovered)
+		audit->recovered = sp_recover(audit->store, audit->directory, NULL, NULL, NULL) != -EBUSY;
 }
 
 static int drain(struct sp_audit *audit, struct sp_error *e)

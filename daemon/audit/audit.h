@@ -27,9 +27,10 @@ struct sp_audit;
  * sp_audit_default_path(). 0, or -errno with a sentence: ENOSPC when the first segment cannot be reserved. */
 [[nodiscard]] int sp_audit_open(const char *path, struct sp_audit **out, struct sp_error *e);
 
-/* Waits until the writer has tried the database, which sp_audit_open() does not, so that it costs no time while a
- * launch is being prepared. 0, also for a database that is only busy; or -errno with a sentence: what SQLite says
- * when the file is there and is no audit database of ours, or may not be written. sp_audit_job() fails with the same
+/* Waits until the writer knows whether the database is good, which sp_audit_open() does not, so that it costs no time
+ * while a launch is being prepared. 0: it is, by its header or because it could be opened, or it is only busy. Whatever
+ * goes wrong with it later, the records stay in the spool. Or -errno with a sentence: what SQLite says when the file is
+ * there and is no audit database of ours, or may not be written. sp_audit_job() fails with the same
  * -errno, so nothing can start unrecorded. The loop's thread. */
 [[nodiscard]] int sp_audit_ready(struct sp_audit *audit, struct sp_error *e);
 

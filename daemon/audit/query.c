@@ -34,7 +34,7 @@ int sp_query_open(const char *path, void (*tell)(void *data, const char *sentenc
 		  struct sp_error *e)
 {
 	sp_cleanup(free_query) struct sp_query *query = calloc(1, sizeof *query);
-	int ret = 0;
+	int schema, ret = 0;
 
 	if (query == NULL)
 		return sp_fail(e, ENOMEM, "out of memory");
@@ -55,7 +55,7 @@ int sp_query_open(const char *path, void (*tell)(void *data, const char *sentenc
 	ret = sp_query_recover(query, e);
 	if (ret < 0 && ret != -EACCES && ret != -EROFS && ret != -EPERM)
 		return ret;
-	ret = sp_database_open(query->path, SQLITE_OPEN_READONLY, PATIENCE_MS, &query->db, e);
+	ret = sp_database_open(query->path, SQLITE_OPEN_READONLY, PATIENCE_MS, &query->db, &schema, e);
 	if (ret < 0)
 		return ret;
 	*out = sp_steal_ptr(query);

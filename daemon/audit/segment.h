@@ -28,8 +28,10 @@ bool sp_segment_name_parse(const char *text, struct sp_spool_name *name, uint64_
 /* The end mark of a segment and the head of a record have this size; every record begins with one. */
 #define SP_RECORD_HEAD 16u
 
-/* Any record fits in an empty segment. */
+/* Any record fits in an empty segment, the first one excepted: most jobs write little, and what is reserved takes time to
+ * reserve and to give back. */
 #define SP_SEGMENT_SIZE (SP_AUDIT_RECORD_MAX + 4096u)
+#define SP_SEGMENT_FIRST_SIZE (256u << 10)
 
 struct sp_segment {
 	int fd; /* locked */

@@ -10,8 +10,11 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
-/* How far ahead of the last record pages are mapped: what a loop may append while the consumer gathers a batch. */
-#define AHEAD (1u << 20)
+/* How far ahead of the last record pages are mapped: what a loop may append while the consumer gathers a batch, going by
+ * what it appended during the one before. A job that writes little is not made to clear, and to give back, what it does
+ * not need. */
+#define AHEAD_MAX (1u << 20)
+#define AHEAD_TIMES 4
 
 struct sp_spool {
 	int directory;
@@ -26,6 +29,7 @@ struct sp_spool {
 	struct sp_segment *oldest, *reading; /* consumer's */
 	struct sp_reader reader;
 	struct sp_source source;
+	size_t prepared; /* how much was written when it was last prepared, in the segment of that time */
 };
 
 static int next(struct sp_source *source, struct sp_record *record);
@@ -57,7 +61,7 @@ int sp_spool_create(int directory, struct sp_spool **out, struct sp_error *e)
 	spool->name.pid = getpid();
 	if (getrandom(&spool->name.id, sizeof spool->name.id, 0) != sizeof spool->name.id)
 		return sp_fail(e, EIO, "cannot get random bytes: %s", strerror(errno));
-	int ret = sp_segment_create(directory, &spool->name, 0, SP_SEGMENT_SIZE, &spool->tail, e);
+	int ret = sp_segment_create(directory, &spool->name, 0, SP_SEGMENT_FIRST_SIZE, &spool->tail, e);
 	if (ret < 0)
 		return ret;
 	(void)pthread_mutex_init(&spool->lock, NULL);
@@ -183,7 +187,10 @@ void sp_spool_prepare(struct sp_spool *spool)
 		(void)sp_segment_create(spool->directory, &spool->name, last->number + 1, SP_SEGMENT_SIZE,
 					&spool->spare, NULL);
 	(void)pthread_mutex_unlock(&spool->lock);
-	sp_segment_populate(last, AHEAD);
+	size_t written = atomic_load_explicit(&last->written, memory_order_relaxed);
+	size_t ahead = written > spool->prepared ? (written - spool->prepared) * AHEAD_TIMES : written;
+	spool->prepared = written;
+	sp_segment_populate(last, ahead < AHEAD_MAX ? ahead : AHEAD_MAX);
 }
 
 void sp_spool_remove(struct sp_spool *spool)

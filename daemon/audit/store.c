@@ -3,17 +3,21 @@
 #include "util/cleanup.h"
 #include "util/printable.h"
 
+#include <assert.h>
+#include <endian.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define APPLICATION_ID 0x53504131 /* "SPA1": PRAGMA application_id */
 
-/* In pages of the write-ahead log. SQLite's own default; and what is worth its fsyncs soon after opening, when the
- * job is running and nobody waits for us. When closing somebody does, and so nothing is. */
+/* The write-ahead log. In pages, while we write: SQLite's own default. In bytes, when we have just opened the database: who
+ * opens it first reads all of the log, and the job is running and nobody waits for us. When closing somebody does, and
+ * so nothing is worth the fsyncs. */
 #define CHECKPOINT_PAGES 1000
-#define CHECKPOINT_PAGES_AT_FIRST 256
+#define CHECKPOINT_BYTES (512 << 10)
 
 #define ROWS_LEFT_ALONE 10 /* positions of spools that are gone */
 
@@ -106,7 +110,8 @@ static const char *const sql[SP_RECORD_KINDS] = {
 struct sp_store {
 	sqlite3 *db;
 	char *path;
-	bool committed;
+	int patience_ms;
+	bool relaxed;
 	uint64_t job_key; /* the last job that was looked up, */
 	int64_t job_number; /* and its number; 0: none */
 	sqlite3_stmt *put[SP_RECORD_KINDS];
@@ -119,6 +124,7 @@ static int migrate(struct sp_store *store, struct sp_error *e);
 static int prepare(struct sp_store *store, sqlite3_stmt **statement, const char *text, struct sp_error *e);
 static int execute(struct sp_store *store, const char *text, struct sp_error *e);
 static int run(struct sp_store *store, sqlite3_stmt *statement, struct sp_error *e);
+static int relax(struct sp_store *store, struct sp_error *e);
 static int begin(struct sp_store *store, struct sp_error *e);
 static int finish(struct sp_store *store, int ret, struct sp_error *e);
 static int put(struct sp_store *store, const struct sp_record *record, struct sp_error *e);
@@ -139,18 +145,19 @@ int sp_store_open(const char *path, int patience_ms, struct sp_store **out, stru
 
 	if (store == NULL || (store->path = strdup(path)) == NULL)
 		return sp_fail(e, ENOMEM, "out of memory");
-	int ret = create_file(path, e);
+	store->patience_ms = patience_ms;
+	int schema, ret = create_file(path, e);
 	if (ret == 0)
-		ret = sp_database_open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, patience_ms, &store->db, e);
+		ret = sp_database_open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, patience_ms, &store->db,
+				       &schema, e);
 	if (ret < 0)
 		return ret;
 	(void)sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-	(void)sqlite3_wal_hook(store->db, on_commit, store);
-	ret = execute(store, "PRAGMA synchronous = NORMAL", e);
-	if (ret == 0)
+	(void)sqlite3_wal_hook(store->db, on_commit, NULL);
+	if (schema < SP_STORE_SCHEMA)
 		ret = migrate(store, e);
-	/* Those that need the schema are prepared when they are first used: reading it takes longer than all the
-	 * rest, and somebody may be waiting to hear that the database is good. */
+	/* What needs the schema is left until it is needed: reading it takes longer than all the rest, and somebody may
+	 * be waiting to hear that the database is good. */
 	if (ret == 0)
 		ret = prepare(store, &store->begin, "BEGIN IMMEDIATE", e);
 	if (ret == 0)
@@ -163,8 +170,43 @@ int sp_store_open(const char *path, int patience_ms, struct sp_store **out, stru
 	return 0;
 }
 
+/* https://www.sqlite.org/fileformat.html#the_database_header; numbers are big-endian there */
+bool sp_store_looks_good(const char *path)
+{
+	struct {
+		char magic[16];
+		unsigned char before[44], user_version[4], between[4], application_id[4], behind[28];
+	} header;
+	cleanup_close int fd = open(path, O_RDWR | O_CLOEXEC);
+	uint32_t version, application;
+
+	static_assert(sizeof header == 100);
+	if (fd < 0 || pread(fd, &header, sizeof header, 0) != (ssize_t)sizeof header)
+		return false;
+	memcpy(&version, header.user_version, sizeof version);
+	memcpy(&application, header.application_id, sizeof application);
+	return memcmp(header.magic, "SQLite format 3", sizeof header.magic) == 0 &&
+	       be32toh(version) == SP_STORE_SCHEMA && be32toh(application) == APPLICATION_ID;
+}
+
+/* In WAL mode the log is kept when it has been written back, and read again by the next process; so it is cut off. */
+static void write_back(struct sp_store *store)
+{
+	cleanup_free char *log = NULL;
+	struct stat status;
+
+	if (asprintf(&log, "%s-wal", store->path) < 0 || stat(log, &status) < 0 || status.st_size < CHECKPOINT_BYTES)
+		return;
+	/* Not where a reader would have to be waited for. */
+	(void)sqlite3_busy_timeout(store->db, 0);
+	(void)sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	(void)sqlite3_busy_timeout(store->db, store->patience_ms);
+}
+
 void sp_store_warm_up(struct sp_store *store)
 {
+	(void)relax(store, NULL);
+	write_back(store);
 	for (int kind = 0; kind < SP_RECORD_KINDS; kind++)
 		if (sql[kind] != NULL && prepare(store, &store->put[kind], sql[kind], NULL) != 0)
 			return; /* tried again when it is needed, with a sentence */
@@ -294,14 +336,12 @@ int sp_store_forget_gone(struct sp_store *store, int directory, struct sp_error 
 	return finish(store, ret, e);
 }
 
-int sp_database_open(const char *path, int flags, int patience_ms, sqlite3 **out, struct sp_error *e)
+int sp_database_open(const char *path, int flags, int patience_ms, sqlite3 **out, int *schema, struct sp_error *e)
 {
-	int version;
-
 	if (sqlite3_open_v2(path, out, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
 		return sp_database_fail(*out, path, e);
 	(void)sqlite3_busy_timeout(*out, patience_ms);
-	return check_schema(*out, path, &version, e);
+	return check_schema(*out, path, schema, e);
 }
 
 int sp_database_fail(sqlite3 *db, const char *path, struct sp_error *e)
@@ -364,15 +404,12 @@ static int migrate(struct sp_store *store, struct sp_error *e)
 {
 	int version;
 
-	int ret = check_schema(store->db, store->path, &version, e);
-	if (ret < 0 || version == SP_STORE_SCHEMA)
-		return ret;
-	ret = execute(store, "PRAGMA journal_mode = WAL", e);
+	int ret = execute(store, "PRAGMA journal_mode = WAL", e);
 	if (ret == 0)
 		ret = execute(store, "BEGIN IMMEDIATE", e);
 	if (ret < 0)
 		return ret;
-	/* Again, now that nobody else can be doing the same. */
+	/* Somebody else may have done the same; from here on nobody can. */
 	ret = check_schema(store->db, store->path, &version, e);
 	for (; ret == 0 && version < SP_STORE_SCHEMA; version++)
 		ret = execute(store, migrations[version], e);
@@ -413,9 +450,20 @@ static int run(struct sp_store *store, sqlite3_stmt *statement, struct sp_error 
 	return ret;
 }
 
+/* SQLite's default is an fsync for every commit. */
+static int relax(struct sp_store *store, struct sp_error *e)
+{
+	int ret = store->relaxed ? 0 : execute(store, "PRAGMA synchronous = NORMAL", e);
+
+	store->relaxed = ret == 0;
+	return ret;
+}
+
 static int begin(struct sp_store *store, struct sp_error *e)
 {
-	return run(store, store->begin, e);
+	int ret = relax(store, e);
+
+	return ret < 0 ? ret : run(store, store->begin, e);
 }
 
 static int finish(struct sp_store *store, int ret, struct sp_error *e)
@@ -534,11 +582,9 @@ static int save_position(struct sp_store *store, const struct sp_source *source,
 /* In place of SQLite's automatic checkpoint, which only comes after a long time: most processes write little. */
 static int on_commit(void *data, sqlite3 *db, const char *schema, int pages)
 {
-	struct sp_store *store = data;
-
-	if (pages >= (store->committed ? CHECKPOINT_PAGES : CHECKPOINT_PAGES_AT_FIRST))
+	(void)data;
+	if (pages >= CHECKPOINT_PAGES)
 		(void)sqlite3_wal_checkpoint_v2(db, schema, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-	store->committed = true;
 	return SQLITE_OK;
 }
 

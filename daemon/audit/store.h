@@ -30,6 +30,11 @@ struct sp_source {
  * somebody else holds it for longer than patience_ms. */
 [[nodiscard]] int sp_store_open(const char *path, int patience_ms, struct sp_store **out, struct sp_error *e);
 
+/* Does the file's header say that it is an audit database of this very version? A tenth of what opening it takes; false
+ * also where that cannot be told yet, as long as the header is only in the write-ahead log. Not while this process has
+ * the database open: closing any descriptor of the file gives up SQLite's locks. */
+bool sp_store_looks_good(const char *path);
+
 /* NULL is fine. Leaves the write-ahead log as it is: a checkpoint costs fsyncs, and somebody is waiting. */
 /* Prepares now what is needed for the first record, while nobody waits for it. */
 void sp_store_warm_up(struct sp_store *store);
@@ -49,9 +54,11 @@ void sp_store_close(struct sp_store *store);
 /* Forgets the positions of spools whose files in the directory are gone. */
 [[nodiscard]] int sp_store_forget_gone(struct sp_store *store, int directory, struct sp_error *e);
 
-/* Shared with the readers (query.c): opens with sqlite3_open_v2() flags and checks that this is our database. */
+/* Shared with the readers (query.c): opens with sqlite3_open_v2() flags and checks that this is our database. *schema: the
+ * version of its schema; 0: it has none yet. */
 #define SP_STORE_SCHEMA 2
-[[nodiscard]] int sp_database_open(const char *path, int flags, int patience_ms, sqlite3 **out, struct sp_error *e);
+[[nodiscard]] int sp_database_open(const char *path, int flags, int patience_ms, sqlite3 **out, int *schema,
+				   struct sp_error *e);
 
 /* -errno with SQLite's sentence, for a failed call on the database. */
 int sp_database_fail(sqlite3 *db, const char *path, struct sp_error *e);

@@ -2,13 +2,13 @@
 #include "launch/launch.h"
 
 #include "launch/stages.h"
+#include "self/harden.h"
 #include "util/cleanup.h"
 #include "util/cpu.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -44,23 +44,52 @@ static int open_pair(struct pair *pair, struct sp_error *e)
 	return 0;
 }
 
+/* Waits until the child can be traced, which a child of ours cannot from its first moment: see sp_self_restore(). */
+static bool await_traceable(int channel)
+{
+	char word;
+
+	return TEMP_FAILURE_RETRY(recv(channel, &word, 1, 0)) == 1;
+}
+
+/* Who was born, and the word of an init that it is locked up: in whatever order they come. */
+static bool receive_births(int wire, struct sp_launch_births *births)
+{
+	bool told = false, locked = false;
+
+	while (!told || (births->init > 0 && !locked)) {
+		struct sp_launch_births message;
+		ssize_t n = TEMP_FAILURE_RETRY(recv(wire, &message, sizeof message, 0));
+
+		if (n == (ssize_t)sizeof message) {
+			*births = message;
+			told = true;
+		} else if (n == 1) {
+			locked = true;
+		} else {
+			return false;
+		}
+	}
+	return births->program > 0;
+}
+
 /* What was forked may only have made the process that will be the program. */
 static int await_births(struct sp_launched *launched, const struct pair *wire, struct sp_error *e)
 {
 	const pid_t forked = launched->pid;
 	struct sp_launch_births births = {0};
-	ssize_t n;
+	bool good = receive_births(wire->ours, &births);
 
-	do {
-		n = recv(wire->ours, &births, sizeof births, 0);
-	} while (n < 0 && errno == EINTR);
-	if (n != (ssize_t)sizeof births || births.program != forked)
+	if (births.program != forked)
 		(void)waitpid(forked, NULL, 0);
 	launched->init = births.init;
 	launched->pid = births.program;
-	return n == (ssize_t)sizeof births && births.program > 0
-		       ? 0
-		       : sp_fail(e, EAGAIN, "the child died before it could make its namespaces");
+	if (good)
+		return 0;
+	/* An init goes only when all others are gone. */
+	if (births.program > 0 && births.program != forked && kill(births.program, SIGKILL) == 0)
+		(void)waitpid(births.program, NULL, 0);
+	return sp_fail(e, EAGAIN, "the child died before it could make its namespaces");
 }
 
 int sp_launch_fork(const struct sp_launch *launch, struct sp_launched *launched, struct sp_error *e)
@@ -85,8 +114,13 @@ int sp_launch_fork(const struct sp_launch *launch, struct sp_launched *launched,
 		sp_close_fd(&wire.ours);
 		run_child(plan, channel.theirs, wire.theirs);
 	}
+	(void)close(sp_steal_fd(&channel.theirs));
 	sp_close_fd(&wire.theirs);
 	wire.theirs = -1;
+	if (!await_traceable(channel.ours)) {
+		(void)waitpid(launched->pid, NULL, 0);
+		return sp_fail(e, ESRCH, "the child was killed before it began");
+	}
 	err = wire.ours >= 0 ? await_births(launched, &wire, e) : 0;
 	launched->wire = launched->init > 0 ? sp_steal_fd(&wire.ours) : -1;
 	if (err != 0) {
@@ -197,8 +231,9 @@ static void give_back(const struct sp_launch *launch)
 	struct sp_stage_run run = {.plan = plan, .outcome = &outcome, .wire = wire, .proc = -1};
 
 	sp_cpu_restore();
-	/* A supervisor that cannot be traced has children that cannot be traced. */
-	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+	sp_self_restore();
+	if (send(channel, "t", 1, MSG_NOSIGNAL) != 1)
+		_exit(EXIT_NOT_EXECUTABLE);
 	sp_stages_run(&run);
 	int listener = sp_filter_load(launch->filter);
 	if (listener < 0)

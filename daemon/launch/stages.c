@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
+#include <linux/filter.h>
 #include <linux/landlock.h>
 #include <linux/netlink.h>
 #include <linux/seccomp.h>
@@ -318,10 +319,27 @@ static void tell_births(struct sp_stage_run *run, pid_t init, pid_t program)
 	(void)close(sp_steal_fd(&run->wire));
 }
 
+/* As SECCOMP_MODE_STRICT, which cannot be had where a filter is in force already, in a container for example. */
+static int only_read_and_exit(void)
+{
+	static struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_read, 3, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = {sizeof code / sizeof *code, code};
+
+	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	return result(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program));
+}
+
 /* Pid 1: its children, all that lose their parents, are reaped by the kernel since it ignores their ends; it ends with the
- * supervisor's end of the wire, and the kernel ends everybody else with it. It never runs a program. In strict mode it can
- * only read, write and exit, and what it holds of the supervisor's memory is closed to the job: not dumpable, and of an
- * address space that belongs to the namespace above. */
+ * supervisor's end of the wire, and the kernel ends everybody else with it. It never runs a program: it can only read, write
+ * and exit. What it holds of the supervisor's memory is closed to the job: not dumpable, and of an address space that belongs
+ * to the namespace above. */
 [[gnu::noreturn]] static void be_init(int wire)
 {
 	char byte;
@@ -331,7 +349,9 @@ static void tell_births(struct sp_stage_run *run, pid_t init, pid_t program)
 	if (wire > 0)
 		(void)close_range(0, (unsigned)wire - 1, 0);
 	(void)close_range((unsigned)wire + 1, ~0u, 0);
-	(void)prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0, 0);
+	if (only_read_and_exit() != 0)
+		_exit(EPERM);
+	(void)!write(wire, "i", 1); /* no program runs before this has been heard */
 	while (read(wire, &byte, 1) > 0)
 		continue;
 	(void)syscall(SYS_exit, 0); /* exit_group(2) is not allowed */

@@ -7,7 +7,8 @@
 
 #include "launch/plan.h"
 
-/* What sp_launch_fork() is told by a plan that makes processes of its own: sent before the program's process goes on. */
+/* What sp_launch_fork() is told by a plan that makes processes of its own, over the wire. An init, if there is one, says a byte of
+ * its own there when it is locked up. */
 struct sp_launch_births {
 	int32_t init; /* pid 1 of the new pid namespace, 0: none; a child of the supervisor's */
 	int32_t program; /* the process that will be the program; a child of the supervisor's */

@@ -457,6 +457,7 @@ static int compile_launch(struct compiler *c, const struct sp_source_launch *lau
 	struct sp_confinement *to = c->to;
 	int rc;
 
+	to->launch = true;
 	if (launch->require != NULL)
 		to->require = *launch->require;
 	to->no_new_privs = is_yes(launch->no_new_privs, true);

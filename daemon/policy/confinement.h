@@ -64,6 +64,7 @@ enum sp_limit {
 
 struct sp_confinement {
 	bool given; /* any of the sections is there */
+	bool launch; /* the first of them is */
 	enum sp_launch_level require;
 
 	bool no_new_privs, new_session, new_process_group, clear_env, close_fds, mdwe, core_scheduling;

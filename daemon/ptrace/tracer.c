@@ -243,9 +243,13 @@ void sp_tracer_close(struct sp_tracer *t)
 }
 
 /* To continue ourselves, whom nobody traces, is ESRCH for the kernel; a filter that refuses ptrace says EPERM first. */
-static bool ptrace_is_filtered(void)
+int sp_tracer_possible(struct sp_error *e)
 {
-	return ptrace(PTRACE_CONT, getpid(), NULL, NULL) != 0 && errno == EPERM;
+	if (ptrace(PTRACE_CONT, getpid(), NULL, NULL) == 0 || errno != EPERM)
+		return 0;
+	return sp_fail(
+		e, EBUSY,
+		"already supervised: the filter of a job, or of another sandbox, is in force here and refuses ptrace");
 }
 
 static const unsigned long options =
@@ -253,10 +257,8 @@ static const unsigned long options =
 
 static int refuse_to_seize(pid_t pid, int err, struct sp_error *e)
 {
-	if (err == EPERM && ptrace_is_filtered())
-		return sp_fail(e, EBUSY,
-			       "already supervised: the filter of a job, or of another sandbox, is in force here and "
-			       "refuses ptrace");
+	if (err == EPERM && sp_tracer_possible(e) != 0)
+		return -EBUSY;
 	return sp_fail(e, err, "cannot trace process %d: %s", pid,
 		       err == EPERM ? "it is traced already, or Yama or missing rights forbid it" : strerror(err));
 }

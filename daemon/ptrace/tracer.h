@@ -50,6 +50,9 @@ struct sp_tracer_ops {
 /* Closes the tracer's handles; it is freed by the loop. No task may be left in the index. */
 void sp_tracer_close(struct sp_tracer *tracer);
 
+/* 0; or -EBUSY with a sentence: we are in somebody's job ourselves. */
+[[nodiscard]] int sp_tracer_possible(struct sp_error *e);
+
 /* Starts to trace pid, a single-threaded child that has not run its own program yet, as the root of a job. The task is in
  * the index afterwards and goes on running. If we die, the kernel kills it and all its descendants (PTRACE_O_EXITKILL).
  * 0, or -errno with a sentence (EPERM: already traced, or Yama forbids it). */

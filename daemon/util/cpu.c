@@ -13,15 +13,27 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SLICE = 100000 /* ns, the least that the kernel gives */, PROCESSOR = 39 /* field of proc_pid_stat(5) */ };
+enum { SLICE = 100000, LONG_SLICE = 100000000 /* ns: the least and the most that the kernel gives */ };
+enum { PROCESSOR = 39 /* field of proc_pid_stat(5) */ };
 
 static struct {
-	bool prepared, sliced;
+	bool prepared, sliceable;
+	_Atomic(bool) sliced;
 	_Atomic(bool) pinned;
 	int cpu;
 	cpu_set_t allowed;
 	struct sp_sched_attr before;
 } own;
+
+static void slice(bool shorter)
+{
+	struct sp_sched_attr attr = own.before;
+
+	if (!own.sliceable || own.sliced == shorter)
+		return;
+	attr.sched_runtime = shorter ? SLICE : 0;
+	own.sliced = syscall(SYS_sched_setattr, 0, &attr, 0) == 0 && shorter;
+}
 
 void sp_cpu_prepare(void)
 {
@@ -34,8 +46,8 @@ void sp_cpu_prepare(void)
 		return;
 	own.before = attr;
 	own.before.sched_runtime = 0; /* the default */
-	attr.sched_runtime = SLICE;
-	own.sliced = syscall(SYS_sched_setattr, 0, &attr, 0) == 0;
+	own.sliceable = true;
+	slice(true);
 }
 
 /* -1: unknown. */
@@ -65,6 +77,7 @@ void sp_cpu_follow(pid_t tid)
 	if (sched_setaffinity(0, sizeof set, &set) == 0)
 		own.pinned = true;
 	own.cpu = cpu;
+	slice(false);
 }
 
 void sp_cpu_roam(void)
@@ -72,6 +85,18 @@ void sp_cpu_roam(void)
 	if (own.pinned)
 		(void)sched_setaffinity(0, sizeof own.allowed, &own.allowed);
 	own.pinned = false;
+	slice(true);
+}
+
+void sp_cpu_step_back(void)
+{
+	struct sp_sched_attr attr = {.size = sizeof attr};
+
+	if (syscall(SYS_sched_getattr, 0, &attr, sizeof attr, 0) != 0 || attr.sched_policy != SCHED_OTHER)
+		return;
+	attr.sched_policy = SCHED_BATCH;
+	attr.sched_runtime = LONG_SLICE;
+	(void)syscall(SYS_sched_setattr, 0, &attr, 0);
 }
 
 void sp_cpu_restore(void)

@@ -18,6 +18,13 @@
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
 #endif
 
+/* include/uapi/linux/prctl.h, since 6.3 */
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE 65
+#define PR_GET_MDWE 66
+#define PR_MDWE_REFUSE_EXEC_GAIN (1UL << 0)
+#endif
+
 /* include/uapi/linux/fs.h, since 6.11 */
 #ifndef PROCMAP_QUERY
 enum procmap_query_flags {
@@ -66,12 +73,6 @@ struct sp_landlock_ruleset {
 struct sp_landlock_port {
 	uint64_t access, port;
 };
-
-/* include/uapi/linux/prctl.h, since 6.3 */
-#ifndef PR_SET_MDWE
-#define PR_SET_MDWE 65
-#define PR_MDWE_REFUSE_EXEC_GAIN 1
-#endif
 
 /* sched_setattr(2): linux/sched/types.h, which cannot be included beside glibc's sched.h (before 2.41). */
 struct sp_sched_attr {

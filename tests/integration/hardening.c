@@ -25,6 +25,8 @@ static struct elf map(const char *program);
 static const Elf64_Ehdr *header(const struct elf *elf);
 static const Elf64_Phdr *segment(const struct elf *elf, uint32_t type);
 static uint64_t dynamic(const struct elf *elf, int64_t tag);
+static bool has_dynamic(const struct elf *elf, int64_t tag);
+static const unsigned char *code_of(const struct elf *elf, const char *function);
 static const Elf64_Shdr *section(const struct elf *elf, uint32_t type);
 static bool imports(const struct elf *elf, const char *suffix);
 static bool sanitized(const struct elf *elf);
@@ -100,6 +102,46 @@ Test(hardening, fortified)
 	cr_assert(imports(&elf, "printf_chk"), "no call of the printf family is checked");
 }
 
+EACH_PROGRAM(no_code_is_patched)
+{
+	sp_cleanup(unmap) struct elf elf = map(program);
+
+	cr_assert_not(has_dynamic(&elf, DT_TEXTREL) || dynamic(&elf, DT_FLAGS) & DF_TEXTREL);
+}
+
+/* A library is found where the system keeps it, not where the build has been. */
+EACH_PROGRAM(no_search_path_of_its_own)
+{
+	sp_cleanup(unmap) struct elf elf = map(program);
+
+	cr_assert_not(has_dynamic(&elf, DT_RPATH));
+	cr_assert_not(has_dynamic(&elf, DT_RUNPATH));
+}
+
+/* Not the note that the linker makes of it: one object without, such as Debian 12's start files, and it is left out. */
+EACH_PROGRAM(targets_of_jumps_are_marked)
+{
+	static const unsigned char endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
+	sp_cleanup(unmap) struct elf elf = map(program);
+
+	if (sanitized(&elf))
+		cr_skip_test("what a sanitizer puts in front of main is its own");
+	cr_assert_arr_eq(code_of(&elf, "main"), endbr64, sizeof endbr64);
+}
+
+/* Where a frame is larger than a page, each page of it is touched, so that none jumps over the guard page. */
+Test(hardening, stack_is_probed)
+{
+	/* subq $4096, %rsp; then orq $0, (%rsp) or movq $0, (%rsp) */
+	static const unsigned char gcc[] = {0x48, 0x81, 0xec, 0, 0x10, 0, 0, 0x48, 0x83, 0x0c, 0x24, 0};
+	static const unsigned char clang[] = {0x48, 0x81, 0xec, 0, 0x10, 0, 0, 0x48, 0xc7, 0x04, 0x24, 0, 0, 0, 0};
+	sp_cleanup(unmap) struct elf elf = map("sallyport");
+
+	if (sanitized(&elf))
+		cr_skip_test("sanitizers have frames of their own");
+	cr_assert(memmem(elf.bytes, elf.size, gcc, sizeof gcc) || memmem(elf.bytes, elf.size, clang, sizeof clang));
+}
+
 static struct elf map(const char *program)
 {
 	const char *build = getenv("SP_BUILD");
@@ -139,17 +181,58 @@ static const Elf64_Phdr *segment(const struct elf *elf, uint32_t type)
 	return NULL;
 }
 
-/* The value of a tag of the dynamic section; 0 when it is not there. */
-static uint64_t dynamic(const struct elf *elf, int64_t tag)
+static const Elf64_Dyn *find_dynamic(const struct elf *elf, int64_t tag)
 {
 	const Elf64_Shdr *table = section(elf, SHT_DYNAMIC);
 	const Elf64_Dyn *entries = (const void *)(elf->bytes + table->sh_offset);
 
 	for (size_t i = 0; i < table->sh_size / sizeof *entries; i++) {
 		if (entries[i].d_tag == tag)
-			return entries[i].d_un.d_val;
+			return &entries[i];
 	}
-	return 0;
+	return NULL;
+}
+
+static bool has_dynamic(const struct elf *elf, int64_t tag)
+{
+	return find_dynamic(elf, tag) != NULL;
+}
+
+/* The value of a tag of the dynamic section; 0 when it is not there. */
+static uint64_t dynamic(const struct elf *elf, int64_t tag)
+{
+	const Elf64_Dyn *entry = find_dynamic(elf, tag);
+
+	return entry != NULL ? entry->d_un.d_val : 0;
+}
+
+/* In code, addresses and offsets may differ; the segment says by how much. */
+static const unsigned char *code_at(const struct elf *elf, uint64_t address)
+{
+	const Elf64_Phdr *segments = (const void *)(elf->bytes + header(elf)->e_phoff);
+
+	for (size_t i = 0; i < header(elf)->e_phnum; i++) {
+		if (segments[i].p_type == PT_LOAD && address >= segments[i].p_vaddr &&
+		    address < segments[i].p_vaddr + segments[i].p_filesz)
+			return elf->bytes + segments[i].p_offset + (address - segments[i].p_vaddr);
+	}
+	cr_assert_fail("no segment for %#lx", (unsigned long)address);
+	return NULL;
+}
+
+static const unsigned char *code_of(const struct elf *elf, const char *function)
+{
+	const Elf64_Shdr *sections = (const void *)(elf->bytes + header(elf)->e_shoff);
+	const Elf64_Shdr *table = section(elf, SHT_SYMTAB);
+	const Elf64_Sym *symbols = (const void *)(elf->bytes + table->sh_offset);
+	const char *names = (const char *)elf->bytes + sections[table->sh_link].sh_offset;
+
+	for (size_t i = 0; i < table->sh_size / sizeof *symbols; i++) {
+		if (strcmp(names + symbols[i].st_name, function) == 0)
+			return code_at(elf, symbols[i].st_value);
+	}
+	cr_assert_fail("no function %s", function);
+	return NULL;
 }
 
 static const Elf64_Shdr *section(const struct elf *elf, uint32_t type)

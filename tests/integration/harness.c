@@ -148,6 +148,11 @@ const char *sp_sallyport(struct sp_lab *lab)
 	return runnable(lab, sp_text(lab, "%s/sallyport", build_directory(lab)));
 }
 
+const char *sp_sallyportd(struct sp_lab *lab)
+{
+	return runnable(lab, sp_text(lab, "%s/sallyportd", build_directory(lab)));
+}
+
 const char *sp_program(struct sp_lab *lab, const char *name)
 {
 	return runnable(lab, sp_text(lab, "%s/tests/programs/%s", build_directory(lab), name));
@@ -622,6 +627,15 @@ long sp_value(const struct sp_outcome *outcome, const char *name)
 		if (at[size] == '=' && (at == outcome->out.data || at[-1] == ' ' || at[-1] == '\n'))
 			return strtol(at + size + 1, NULL, 10);
 	return -1;
+}
+
+void sp_skip_if_sanitized(struct sp_lab *lab, const char *which, const char *why)
+{
+	cleanup_outcome struct sp_outcome outcome =
+		sp_run(lab, NULL, sp_argv("grep", "-qE", sp_text(lab, "__(%s)_init", which), sp_sallyport(lab)));
+
+	if (outcome.status == 0)
+		cr_skip_test("%s", why);
 }
 
 void sp_assert_ended(const struct sp_outcome *outcome, int status, const char *what)

@@ -35,8 +35,12 @@ void sp_lab_close(struct sp_lab *lab);
 /* A formatted string that lives as long as the lab. */
 [[gnu::format(printf, 2, 3)]] const char *sp_text(struct sp_lab *lab, const char *format, ...);
 
-/* Path of the program under test, or of one of tests/programs, for the lab's user to run. */
+/* Skips the test where the programs were built with that sanitizer: "asan", "tsan" or "asan|tsan". */
+void sp_skip_if_sanitized(struct sp_lab *lab, const char *which, const char *why);
+
+/* Path of a program under test, or of one of tests/programs, for the lab's user to run. */
 const char *sp_sallyport(struct sp_lab *lab);
+const char *sp_sallyportd(struct sp_lab *lab);
 const char *sp_program(struct sp_lab *lab, const char *name);
 
 /* Writes a file in the lab and returns its path; the second form makes it the lab's policy. */

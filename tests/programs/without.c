@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,16 +24,29 @@ static const struct {
 	unsigned int second; /* only with this second argument; 0: always */
 } calls[] = {
 	{"bind", SYS_bind, 0},
+	{"capset", SYS_capset, 0},
+	{"close_range", SYS_close_range, 0},
 	{"ioctl-notif-set-flags", SYS_ioctl, SECCOMP_IOCTL_NOTIF_SET_FLAGS},
 	{"ioctl-procmap-query", SYS_ioctl, PROCMAP_QUERY},
 	{"landlock", SYS_landlock_create_ruleset, 0},
+	{"mkdir", SYS_mkdir, 0},
+	{"mmap-40", SYS_mmap, 40},
+	{"mount", SYS_mount, 0},
 	{"openat2", SYS_openat2, 0},
+	{"pivot_root", SYS_pivot_root, 0},
+	{"prctl", SYS_prctl, 0},
+	{"prlimit-core", SYS_prlimit64, RLIMIT_CORE},
+	{"prlimit-files", SYS_prlimit64, RLIMIT_NOFILE},
+	{"prlimit-stack", SYS_prlimit64, RLIMIT_STACK},
 	{"process_vm_readv", SYS_process_vm_readv, 0},
 	{"ptrace", SYS_ptrace, 0},
+	{"sched_setaffinity", SYS_sched_setaffinity, 0},
 	{"seccomp", SYS_seccomp, 0},
 	{"seccomp-listener", SYS_seccomp, SECCOMP_FILTER_FLAG_NEW_LISTENER},
 	{"seccomp-wait-killable", SYS_seccomp,
 	 SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV},
+	{"setpriority", SYS_setpriority, 0},
+	{"setsid", SYS_setsid, 0},
 	{"unshare", SYS_unshare, 0},
 };
 

@@ -362,7 +362,7 @@ Test(audit_writer, spool_disk_full)
 Test(audit_writer, file_size_limit)
 {
 	cleanup_fixture struct fixture fixture = fixture_make();
-	const struct rlimit limit = {SP_SEGMENT_SIZE - 1, SP_SEGMENT_SIZE - 1};
+	const struct rlimit limit = {SP_SEGMENT_FIRST_SIZE - 1, SP_SEGMENT_FIRST_SIZE - 1};
 
 	struct sp_audit *audit = must_open(&fixture);
 	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
@@ -396,11 +396,57 @@ Test(audit_writer, database_disk_full)
 	for (uint64_t i = 1; i <= 4000; i++)
 		append_lifecycle(audit, 1, i);
 	cr_assert_eq(sp_audit_close(audit, &e), -ENOSPC, "%s", e.text);
-	cr_assert_eq(count_spool_files(&fixture, "", path), 1);
+	cr_assert_eq(count_spool_files(&fixture, "", path), 2);
 	cr_assert_eq(mount("none", fixture.directory, "tmpfs", MS_REMOUNT, "size=64m"), 0);
 	must_close(must_open(&fixture));
 	assert_complete(&fixture, 1, 4000);
 	cr_assert_eq(umount(fixture.directory), 0);
+}
+
+/* What is behind a good header may still be bad: the records are not lost with it. */
+Test(audit_writer, only_the_header_is_good)
+{
+	static const char junk[4096 - 100];
+	cleanup_fixture struct fixture fixture = fixture_make();
+	struct sp_error e = {0};
+	char path[256];
+
+	must_close(must_open(&fixture));
+	sqlite3 *db = lock(&fixture, "PRAGMA wal_checkpoint(TRUNCATE)");
+	cr_assert_eq(sqlite3_close(db), SQLITE_OK);
+	cleanup_close int fd = open(fixture.database, O_RDWR | O_CLOEXEC);
+	cr_assert_eq(pwrite(fd, junk, sizeof junk, 100), (ssize_t)sizeof junk);
+	struct sp_audit *audit = must_open(&fixture);
+	append_job(audit, 1);
+	append_lifecycle(audit, 1, 1);
+	cr_assert_lt(sp_audit_close(audit, &e), 0);
+	cr_assert_not_null(strstr(e.text, "stay in the spool"), "%s", e.text);
+	cr_assert_eq(count_spool_files(&fixture, "", path), 1);
+}
+
+static off_t log_size(const struct fixture *fixture)
+{
+	char path[256];
+	struct stat status;
+
+	(void)snprintf(path, sizeof path, "%s-wal", fixture->database);
+	return stat(path, &status) == 0 ? status.st_size : -1;
+}
+
+/* Many short jobs, none of which writes enough for a checkpoint, must not make the next one read a longer and longer log. */
+Test(audit_writer, log_is_written_back_by_the_next)
+{
+	cleanup_fixture struct fixture fixture = fixture_make();
+	struct sp_audit *audit = must_open(&fixture);
+
+	append_job(audit, 1);
+	for (uint64_t i = 1; i <= 3000; i++)
+		append_lifecycle(audit, 1, i);
+	must_close(audit);
+	cr_assert_gt(log_size(&fixture), 512 << 10);
+	must_close(must_open(&fixture));
+	cr_assert_eq(log_size(&fixture), 0);
+	assert_complete(&fixture, 1, 3000);
 }
 
 /* A file system without fallocate(2). */

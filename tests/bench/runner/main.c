@@ -181,7 +181,8 @@ static struct run run_as(const struct bench *b, enum contestant who, const struc
 {
 	sp_cleanup(command_release) struct command command = {0};
 
-	if (who == ATTACHED || who == ONESHOT)
+	/* People have a database. Where execs are counted it is a new one. */
+	if (count && who == ATTACHED)
 		(void)shell_status("rm -rf audit.db*");
 	if (workload->prepare != NULL) {
 		cleanup_run struct run prepared = run_shell(workload->prepare);
