@@ -288,21 +288,26 @@ static int take_mapped_ids(const struct sp_launch_plan *plan)
 	return result(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
 }
 
+static void close_both(int (*ends)[2])
+{
+	sp_close_fd(&(*ends)[0]);
+	sp_close_fd(&(*ends)[1]);
+}
+
 static int new_user(struct sp_stage_run *run)
 {
-	int ready[2];
+	sp_cleanup(close_both) int ready[2] = {-1, -1};
 
 	if (pipe2(ready, O_CLOEXEC) != 0)
 		return -errno;
-	cleanup_close int from = ready[0], to = ready[1];
-	pid_t mapper = start_mapper(run->plan, ready);
+	const pid_t mapper = start_mapper(run->plan, ready);
 	if (mapper < 0)
 		return -errno;
 	int err = result(unshare(CLONE_NEWUSER));
 	if (err == 0)
-		err = result(write(to, "u", 1));
-	(void)close(sp_steal_fd(&to));
-	int mapped = reap_mapper(mapper);
+		err = result(write(ready[1], "u", 1));
+	(void)close(sp_steal_fd(&ready[1]));
+	const int mapped = reap_mapper(mapper);
 	if (err == 0)
 		err = mapped;
 	return err == 0 ? take_mapped_ids(run->plan) : err;
