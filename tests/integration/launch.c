@@ -130,6 +130,9 @@ static const struct applied {
 	{"cpu_set", "launch: {cpu_set: 0}", "inmate show", "Cpus_allowed_list=0"},
 	{"user namespace", "launch: {namespaces: user}", "inmate show", NULL, "user"},
 	{"user namespace", "launch: {namespaces: user}", "inmate show", NULL, "uid_map"},
+	/* Somebody else's ids: the program becomes the first of them. */
+	{"user namespace", "launch: {namespaces: user, uid_map: 7 100000 10, gid_map: 8 100000 10, cwd: /}",
+	 "/usr/bin/id -u", "7", NULL, ROOT_ONLY},
 	{"pid namespace", "launch: {namespaces: [user, pid]}", "inmate show", "pid=2"},
 	{"pid namespace", "launch: {namespaces: pid}", "inmate show", "pid=2", NULL, ROOT_ONLY},
 	{"ipc namespace", "launch: {namespaces: [user, ipc]}", "inmate show", NULL, "ipc"},
