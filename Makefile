@@ -22,7 +22,7 @@ BUILD := build$(if $(VARIANT),/$(subst $() ,-,$(VARIANT)))
 
 # What Debian 12 calls the things we need. `make run` and `make test` install what is missing.
 BUILD_PACKAGES := gcc libc6-dev make pkg-config libseccomp-dev libuv1-dev libnl-3-dev libsqlite3-dev libcyaml-dev \
-	libyaml-dev libjansson-dev $(if $(findstring clang,$(CC)),clang)
+	libyaml-dev libjansson-dev libcap-dev $(if $(findstring clang,$(CC)),clang)
 RUN_PACKAGES := curl
 TEST_PACKAGES := libcriterion-dev gdb strace
 LIVENESS_PACKAGES := bc binutils bsdutils debhelper default-jdk-headless dpkg-dev expect fakeroot gdb git golang-go \
@@ -38,7 +38,7 @@ supported = $(shell $(CC) -Werror $(1) -O2 -include features.h -S -o /dev/null -
 FORTIFY := $(if $(SANITIZE),,$(if $(filter -O -O1 -O2 -O3 -Os -Ofast,$(CFLAGS)),-U_FORTIFY_SOURCE \
 	$(or $(call supported,-D_FORTIFY_SOURCE=3),-D_FORTIFY_SOURCE=2)))
 
-LIBRARIES := libseccomp libuv libnl-3.0 sqlite3 libcyaml yaml-0.1 jansson
+LIBRARIES := libseccomp libuv libnl-3.0 sqlite3 libcyaml yaml-0.1 jansson libcap
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-missing-field-initializers
 # What no flag of the ELF shows, and costs nothing that can be measured: variables and, on return, registers do not keep what was
 # there before; what the compiler may assume of overflows and null pointers is not used against us.
@@ -121,6 +121,7 @@ $(PROGRAMS): $(BUILD)/tests/%: tests/%.c
 
 # Its first instruction is to be the first of its process: no C library, no loader.
 $(BUILD)/tests/bench/first: private PROGRAM_FLAGS := -static -nostdlib
+$(BUILD)/tests/programs/computation: private PROGRAM_FLAGS := -static -nostdlib -fno-stack-protector
 
 BENCH := $(BUILD)/tests/bench/runner
 $(BENCH): $(wildcard tests/bench/runner/*.[ch]) daemon/util/cleanup.h

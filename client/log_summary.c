@@ -1,4 +1,5 @@
 /* sallyport log --summary: a job in figures, and which rules refused how often. */
+#include "launch/outcome.h"
 #include "log.h"
 #include "util/cleanup.h"
 #include "util/json.h"
@@ -10,6 +11,8 @@
 #define COMMAND_BYTES 200
 
 static int print_job(void *data, const struct sp_log_job *job);
+static int print_launch(void *data, const struct sp_audit_launch *launch);
+static int set_launch(void *data, const struct sp_audit_launch *launch);
 static int print_rule(void *data, const char *rule, const char *reason, int64_t count);
 static int set_job(void *data, const struct sp_log_job *job);
 static int add_rule(void *data, const char *rule, const char *reason, int64_t count);
@@ -30,6 +33,8 @@ static int text(const struct log_view *view, const struct sp_log_counts *counts,
 {
 	int ret = view->job != 0 ? sp_query_job(view->query, view->job, print_job, NULL, e) : 0;
 
+	if (ret == 0 && view->job != 0)
+		ret = sp_query_launch(view->query, view->job, print_launch, NULL, e);
 	if (ret < 0)
 		return ret;
 	printf("processes   %" PRId64 "\n", counts->processes);
@@ -85,6 +90,24 @@ static int print_job(void *data, const struct sp_log_job *job)
 	return 0;
 }
 
+/* The level, and what is missing to a higher one. */
+static int print_launch(void *data, const struct sp_audit_launch *launch)
+{
+	struct sp_launch_outcome outcome;
+
+	(void)data;
+	print_text("launch      ", launch->level);
+	if (sp_launch_record_decode(launch->record.data, launch->record.size, &outcome) != 0) {
+		puts("  (its record cannot be read)");
+		return 0;
+	}
+	for (enum sp_stage s = 0; s < SP_STAGES; s++)
+		if (outcome.stage[s].state == SP_STAGE_FAILED)
+			printf("  %s: %s", sp_stage_name(s), strerrorname_np(outcome.stage[s].err));
+	putchar('\n');
+	return 0;
+}
+
 static int print_rule(void *data, const char *rule, const char *reason, int64_t count)
 {
 	(void)data;
@@ -118,6 +141,8 @@ static int json(const struct log_view *view, const struct sp_log_counts *counts,
 	};
 
 	int ret = view->job != 0 ? sp_query_job(view->query, view->job, set_job, object, e) : 0;
+	if (ret == 0 && view->job != 0)
+		ret = sp_query_launch(view->query, view->job, set_launch, object, e);
 	for (size_t i = 0; ret == 0 && i < sizeof numbers / sizeof *numbers; i++)
 		ret = sp_json_set_number(object, numbers[i].key, numbers[i].count) < 0;
 	if (json_object_set_new(object, "refused_by", rules) < 0)
@@ -146,6 +171,25 @@ static int set_job(void *data, const struct sp_log_job *job)
 	       sp_json_set_text(object, "tracking", job->tracking) < 0 ||
 	       sp_json_set_bytes(object, "cwd", job->cwd.data, job->cwd.size) < 0 ||
 	       sp_json_set_strings(object, "argv", job->argv.data, job->argv.size) < 0;
+}
+
+static int set_launch(void *data, const struct sp_audit_launch *launch)
+{
+	json_t *object = json_object(), *stages = json_object();
+	struct sp_launch_outcome outcome;
+	bool failed = json_object_set_new(data, "launch", object) < 0 ||
+		      sp_json_set_text(object, "level", launch->level) < 0 ||
+		      json_object_set_new(object, "stages", stages) < 0;
+
+	if (sp_launch_record_decode(launch->record.data, launch->record.size, &outcome) != 0)
+		return failed;
+	for (enum sp_stage s = 0; !failed && s < SP_STAGES; s++)
+		if (outcome.stage[s].state != SP_STAGE_SKIPPED)
+			failed = sp_json_set_text(stages, sp_stage_name(s),
+						  outcome.stage[s].state == SP_STAGE_APPLIED
+							  ? "applied"
+							  : strerrorname_np(outcome.stage[s].err)) < 0;
+	return failed;
 }
 
 static int add_rule(void *data, const char *rule, const char *reason, int64_t count)

@@ -22,7 +22,7 @@ enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127, EXIT_BY_SIGNAL = 128 };
 
 struct options {
 	const char *policy, *audit;
-	bool kill_leftovers;
+	bool kill_leftovers, explain;
 	bool tracking_given; /* otherwise the policy says */
 	enum sp_tracking tracking;
 	char **command;
@@ -57,6 +57,7 @@ static const char usage[] =
 	"      --tracking HOW       attached or oneshot, whatever the policy says: see sallyport(1)\n"
 	"      --leftovers WHAT     when COMMAND has ended and processes of its are left: wait for\n"
 	"                           them (default) or kill them\n"
+	"      --explain            first say what became of each stage of the launch\n"
 	"      --help               this text\n"
 	"\n"
 	"Exit status: that of COMMAND, 128+N if signal N killed it; 127 if it was not found, 126 if it\n"
@@ -119,12 +120,13 @@ static int refuse(const char *format, const char *word)
 /* -1: go on; otherwise the exit status. */
 static int parse(int argc, char **argv, struct options *o)
 {
-	enum { AUDIT = 256, TRACKING, LEFTOVERS, HELP };
+	enum { AUDIT = 256, TRACKING, LEFTOVERS, EXPLAIN, HELP };
 	static const struct option options[] = {
 		{"policy", required_argument, NULL, 'p'},
 		{"audit", required_argument, NULL, AUDIT},
 		{"tracking", required_argument, NULL, TRACKING},
 		{"leftovers", required_argument, NULL, LEFTOVERS},
+		{"explain", no_argument, NULL, EXPLAIN},
 		{"help", no_argument, NULL, HELP},
 		{0},
 	};
@@ -149,6 +151,9 @@ static int parse(int argc, char **argv, struct options *o)
 			o->kill_leftovers = strcmp(optarg, "kill") == 0;
 			if (!o->kill_leftovers && strcmp(optarg, "wait") != 0)
 				return refuse("--leftovers %s: expected wait or kill", optarg);
+			break;
+		case EXPLAIN:
+			o->explain = true;
 			break;
 		case HELP:
 			(void)fputs(usage, stdout);
@@ -289,7 +294,30 @@ static void on_done(struct sp_job *job, void *context)
 	uv_stop(&r->loop);
 }
 
+/* The table that was asked for, before the program writes anything. */
+static void on_launched(struct sp_job *job, const struct sp_launch_outcome *outcome, void *context)
+{
+	const struct run *r = context;
+
+	(void)job;
+	if (!r->options.explain)
+		return;
+	for (enum sp_stage s = 0; s < SP_STAGE_EXEC; s++) {
+		const unsigned state = outcome->stage[s].state;
+
+		(void)fprintf(stderr, "sallyport: %-22s  %s%s%s\n", sp_stage_name(s),
+			      state == SP_STAGE_SKIPPED   ? "-"
+			      : state == SP_STAGE_APPLIED ? "applied"
+							  : "failed: ",
+			      state == SP_STAGE_FAILED ? strerrorname_np(outcome->stage[s].err) : "",
+			      state == SP_STAGE_FAILED && s == SP_STAGE_FILESYSTEM_RIGHTS ? " (an older Landlock)"
+											  : "");
+	}
+	(void)fprintf(stderr, "sallyport: %-22s  %s\n", "level", sp_launch_level_name(sp_launch_level(outcome)));
+}
+
 static const struct sp_job_events job_events = {
+	.launched = on_launched,
 	.launch_failed = on_launch_failed,
 	.root_stop = on_root_stop,
 	.root_exit = on_root_exit,
@@ -376,7 +404,8 @@ static int start(struct run *r, struct sp_engine *engine, const struct sp_policy
 	const struct sp_job_plan plan = {
 		.file = file,
 		.argv = r->options.command,
-		.envp = environ,
+		/* Where a policy says what is passed on, it says so of all that our caller gave. */
+		.envp = sp_policy_confinement(policy)->launch ? sp_self_environment() : environ,
 		.cwd = cwd,
 		.signal_mask = &r->original_mask,
 		.ignore_sigchld = r->sigchld_was_ignored,

@@ -5,6 +5,7 @@
 #define SP_ENGINE_H
 
 #include "audit/audit.h"
+#include "launch/outcome.h"
 #include "policy/policy.h"
 #include "util/error.h"
 
@@ -26,6 +27,9 @@ void sp_engine_close(struct sp_engine *engine);
 
 /* What a job tells its owner, on the loop. Any may be NULL. */
 struct sp_job_events {
+	/* Every stage of the launch has been tried. The program has not started, and will not if this is less than its policy
+	 * requires. */
+	void (*launched)(struct sp_job *job, const struct sp_launch_outcome *outcome, void *context);
 	/* The program could not be started, and the reason. root_exit and done follow. */
 	void (*launch_failed)(struct sp_job *job, const struct sp_error *e, void *context);
 	/* The root process was stopped (signal) or continued (0) by job control. */

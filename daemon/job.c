@@ -5,8 +5,10 @@
 #include "notify/listener.h"
 #include "ptrace/arch.h"
 #include "util/cleanup.h"
+#include "util/proc.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,8 +34,10 @@ struct sp_job {
 	pid_t root_pid;
 	int root_status;
 	uv_poll_t channel; /* of the launch */
-	int channel_fd;
+	struct sp_launched launched;
+	int home; /* the root directory that was made for it; 0: it has ours */
 	bool launching; /* the channel is open */
+	bool refused; /* too little of what the launch was to do could be done */
 	unsigned open_handles;
 	bool one_shot;
 	bool hung_up; /* the listener: no task is under the filter any more */
@@ -115,6 +119,7 @@ static void drop_job(struct sp_job **at)
 		return;
 	if (job->keeper != NULL)
 		sp_gatekeeper_close(job->keeper);
+	sp_launch_end_init(&job->launched);
 	close_handles(job);
 }
 
@@ -123,6 +128,52 @@ static void end_child(const struct sp_job *job)
 {
 	(void)kill(job->root_pid, SIGKILL);
 	(void)waitpid(job->root_pid, NULL, 0);
+}
+
+/* Why the launch ended at that stage. */
+static int explain_failure(const struct sp_job *job, const struct sp_launch_outcome *outcome, enum sp_stage stage,
+			   struct sp_error *e)
+{
+	const int err = outcome->stage[stage].err;
+	const char *what = strerror(err);
+
+	if (stage == SP_STAGE_EXEC && job->refusal.err != 0)
+		*e = job->refusal;
+	else if (stage == SP_STAGE_EXEC)
+		(void)sp_fail(e, err, "%s", what);
+	else if (stage == SP_STAGE_FILTER && err == EBUSY)
+		(void)sp_fail(e, EBUSY,
+			      "already supervised: a filter with a listener is in force here, and the kernel "
+			      "allows one only");
+	else if (stage == SP_STAGE_FILTER && err == EINVAL)
+		(void)sp_fail(e, EINVAL,
+			      "this kernel is too old: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19");
+	else
+		(void)sp_fail(e, err, "%s failed: %s", sp_stage_name(stage), what);
+	return -e->err;
+}
+
+/* The stage that ended the launch: one of the last three, which no job can do without. SP_STAGES: it goes on. */
+static enum sp_stage fatal_stage(const struct sp_launch_outcome *outcome)
+{
+	enum sp_stage s = SP_STAGE_FILTER;
+
+	while (s < SP_STAGES && outcome->stage[s].state != SP_STAGE_FAILED)
+		s++;
+	return s;
+}
+
+/* It may be that the child was dead before it could be traced: then it has said why. */
+static int explain_seize(struct sp_job *job, int err, struct sp_error *e)
+{
+	struct sp_launch_outcome outcome;
+	int listener;
+
+	if (sp_launch_receive(job->launched.channel, &outcome, &listener) != 1)
+		return err;
+	sp_close_fd(&listener);
+	const enum sp_stage fatal = fatal_stage(&outcome);
+	return fatal != SP_STAGES ? explain_failure(job, &outcome, fatal, e) : err;
 }
 
 static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struct sp_error *e)
@@ -135,17 +186,20 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 		.ignore_sigchld = plan->ignore_sigchld,
 		.nofile = sp_tracer_nofile(job->tools.gate.tracer),
 		.filter = &job->tools.filters[job->one_shot ? SP_NOTIFY_EXECS_AND_FORKS : SP_NOTIFY_EXECS],
+		.confinement = sp_policy_confinement(plan->policy),
+		.cwd = plan->cwd,
 	};
-	int err = sp_launch_fork(&launch, &job->root_pid, &job->channel_fd, e);
+	int err = sp_launch_fork(&launch, &job->launched, e);
 
 	/* In one-shot tracking it is the fork that is refused: somebody would have to trace us for it, who cannot. */
 	if (err == -EAGAIN && sp_tracer_possible(e) != 0)
 		return -EBUSY;
 	if (err != 0)
 		return err;
-	err = uv_poll_init(job->tools.gate.loop, &job->channel, job->channel_fd);
+	job->root_pid = job->launched.pid;
+	err = uv_poll_init(job->tools.gate.loop, &job->channel, job->launched.channel);
 	if (err != 0) {
-		(void)close(job->channel_fd);
+		(void)close(job->launched.channel);
 		end_child(job);
 		return sp_fail(e, -err, "cannot watch the launch: %s", uv_strerror(err));
 	}
@@ -154,8 +208,10 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 	job->channel.data = job;
 	(void)uv_poll_start(&job->channel, UV_READABLE, on_channel);
 	err = sp_tracer_seize(job->tools.gate.tracer, job->root_pid, job, job->one_shot, &job->root, e);
-	if (err != 0)
-		end_child(job);
+	if (err == 0)
+		return 0;
+	err = explain_seize(job, err, e);
+	end_child(job);
 	return err;
 }
 
@@ -168,6 +224,7 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 		return NULL;
 	}
 	job->tools = *tools;
+	job->launched.channel = job->launched.wire = -1;
 	sp_list_init(&job->link);
 	job->policy = plan->policy;
 	job->one_shot = plan->tracking == SP_TRACKING_ONESHOT;
@@ -350,6 +407,7 @@ static void finish(struct sp_job *job)
 	sp_list_del(&job->link);
 	sp_listener_close(job->listener);
 	job->listener = NULL;
+	sp_launch_end_init(&job->launched);
 	if (job->events->done != NULL)
 		job->events->done(job, job->context);
 	sp_gatekeeper_close(job->keeper);
@@ -360,8 +418,11 @@ static void on_handle_closed(uv_handle_t *handle)
 {
 	struct sp_job *job = handle->data;
 
-	if (--job->open_handles == 0)
-		free(job);
+	if (--job->open_handles > 0)
+		return;
+	if (job->home > 0)
+		(void)close(job->home);
+	free(job);
 }
 
 /* The job goes when its handles are closed. */
@@ -379,7 +440,7 @@ static void on_channel_closed(uv_handle_t *handle)
 {
 	struct sp_job *job = handle->data;
 
-	(void)close(job->channel_fd);
+	(void)close(job->launched.channel);
 	job->launching = false;
 	on_handle_closed(handle);
 }
@@ -396,29 +457,56 @@ static void launch_failed(struct sp_job *job, const struct sp_error *e)
 		job->events->launch_failed(job, e, job->context);
 }
 
-static void failed_stage(struct sp_job *job, const struct sp_launch_message *message)
+static void refuse_launch(struct sp_job *job, const struct sp_launch_outcome *outcome, enum sp_launch_level require)
 {
+	const enum sp_stage stage = sp_launch_first_failure(outcome);
+	const int err = outcome->stage[stage].err;
 	struct sp_error e;
-	const char *what = strerror(message->err);
 
-	if (message->stage == SP_STAGE_EXEC && job->refusal.err != 0)
-		e = job->refusal;
-	else if (message->stage == SP_STAGE_EXEC)
-		(void)sp_fail(&e, message->err, "%s", what);
-	else if (message->stage == SP_STAGE_FILTER && message->err == EBUSY)
-		(void)sp_fail(&e, EBUSY,
-			      "already supervised: a filter with a listener is in force here, and the kernel "
-			      "allows one only");
-	else if (message->stage == SP_STAGE_FILTER && message->err == EINVAL)
-		(void)sp_fail(&e, EINVAL,
-			      "this kernel is too old: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs Linux 5.19");
-	else
-		(void)sp_fail(&e, message->err, "%s failed: %s", sp_launch_stage_name(message->stage), what);
+	(void)sp_fail(&e, err, "not started: launch.require is %s, but only %s could be had: %s failed: %s",
+		      sp_launch_level_name(require), sp_launch_level_name(sp_launch_level(outcome)),
+		      sp_stage_name(stage), strerror(err));
+	job->refused = true;
 	launch_failed(job, &e);
 }
 
-static int take_listener(struct sp_job *job, int fd)
+/* In the mount namespace that we made, names of files are as good as in ours, as long as the job cannot mount there: it has lost
+ * CAP_SYS_ADMIN with the capabilities' stage, and in a user namespace of its own it has no say in this one. */
+static void take_home(struct sp_job *job, const struct sp_launch_outcome *outcome)
 {
+	char path[SP_PROC_NAME];
+
+	if (outcome->stage[SP_STAGE_MOUNT].state != SP_STAGE_APPLIED ||
+	    outcome->stage[SP_STAGE_CAPABILITIES].state != SP_STAGE_APPLIED)
+		return;
+	cleanup_close int root = open(sp_proc_task(path, job->root_pid, "root"), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* Never 0, which says that there is none. */
+	int home = root >= 0 ? fcntl(root, F_DUPFD_CLOEXEC, 3) : -1;
+	if (home > 0)
+		job->home = home;
+	sp_gatekeeper_set_home(job->keeper, job->home);
+}
+
+static int record_launch(struct sp_job *job, const struct sp_launch_outcome *outcome)
+{
+	struct sp_launch_record bytes;
+	const struct sp_audit_launch record = {
+		.job = job->id,
+		.level = sp_launch_level_name(sp_launch_level(outcome)),
+		.record = {.data = (const char *)&bytes, .size = sizeof bytes},
+	};
+
+	sp_launch_record_encode(&bytes, outcome);
+	/* What asks for nothing has nothing to tell. */
+	return job->tools.audit != NULL && sp_policy_confinement(job->policy)->given
+		       ? sp_audit_launch(job->tools.audit, &record)
+		       : 0;
+}
+
+/* Prepared, and waiting for the word. 0: it goes on. */
+static int take_listener(struct sp_job *job, int fd, const struct sp_launch_outcome *outcome)
+{
+	const enum sp_launch_level require = sp_policy_confinement(job->policy)->require;
 	struct sp_error e;
 
 	job->listener = sp_listener_new(job->tools.gate.loop, fd, on_notification, on_hung_up, job, &e);
@@ -427,25 +515,43 @@ static int take_listener(struct sp_job *job, int fd)
 		return -e.err;
 	}
 	sp_gatekeeper_set_listener(job->keeper, job->listener);
-	return sp_launch_go(job->channel_fd);
+	take_home(job, outcome);
+	int err = record_launch(job, outcome);
+	if (err != 0) {
+		(void)sp_fail(&e, -err, "the launch cannot be recorded: %s", strerror(-err));
+		launch_failed(job, &e);
+		return err;
+	}
+	if (job->events->launched != NULL)
+		job->events->launched(job, outcome, job->context);
+	if (!sp_launch_suffices(outcome, require)) {
+		refuse_launch(job, outcome, require);
+		return -EPERM;
+	}
+	return sp_launch_go(job->launched.channel);
 }
 
 static void on_channel(uv_poll_t *handle, int status, int events)
 {
 	struct sp_job *job = handle->data;
-	struct sp_launch_message message;
+	struct sp_launch_outcome outcome;
+	struct sp_error e;
 	int listener = -1;
 
 	(void)events;
-	int got = status == 0 ? sp_launch_receive(job->channel_fd, &message, &listener) : status;
+	int got = status == 0 ? sp_launch_receive(job->launched.channel, &outcome, &listener) : status;
 	if (got == -EAGAIN)
 		return;
-	if (got == 1 && message.err == 0 && job->listener == NULL && take_listener(job, listener) == 0)
+	const enum sp_stage fatal = got == 1 ? fatal_stage(&outcome) : SP_STAGES;
+	if (fatal != SP_STAGES) {
+		(void)recorded(job, record_launch(job, &outcome));
+		(void)explain_failure(job, &outcome, fatal, &e);
+		launch_failed(job, &e);
+	} else if (got == 1 && listener >= 0 && job->listener == NULL && take_listener(job, listener, &outcome) == 0) {
 		return;
-	if (got == 1 && message.err != 0)
-		failed_stage(job, &message);
-	if (got != 0 && job->root != NULL && !(got == 1 && message.err != 0))
+	} else if (got != 0 && !job->refused && job->root != NULL) {
 		sp_tracer_kill(job->root); /* it does not speak as it should */
+	}
 	close_channel(job);
 }
 
@@ -675,11 +781,25 @@ static void remember_refusal(struct sp_job *job, const struct sp_task *caller, c
 		      ruling->reason != NULL ? ": " : "", ruling->reason != NULL ? ruling->reason : "");
 }
 
+/* SECCOMP_MODE_STRICT allows no exec at all; but for the one that starts the program, ours does not either. */
+static bool is_strict(const struct sp_job *job, const struct sp_task *caller)
+{
+	return sp_policy_confinement(job->policy)->strict &&
+	       (caller->process != job->root || caller->process->generation > 0);
+}
+
+static struct ruling refuse_strict(void)
+{
+	return (struct ruling){.action = SP_KILL, .err = EPERM, .rule = "strict", .reason = "syscalls.mode is strict"};
+}
+
 static struct sp_judgement judge(struct sp_task *caller, const struct sp_inspection *in, int err, void *context)
 {
 	struct sp_job *job = context;
 	struct sp_decision decision;
-	const struct ruling ruling = err != 0 ? rule_failure(in, err) : rule_by_policy(job, in, &decision);
+	const struct ruling ruling = is_strict(job, caller) ? refuse_strict()
+				     : err != 0             ? rule_failure(in, err)
+							    : rule_by_policy(job, in, &decision);
 	const uint64_t exec = ++job->last_exec;
 
 	job->counts.execs++;

@@ -184,6 +184,11 @@ int sp_audit_job(struct sp_audit *audit, const struct sp_audit_job *record)
 	return ret < 0 ? ret : append(audit, SP_RECORD_JOB, record);
 }
 
+int sp_audit_launch(struct sp_audit *audit, const struct sp_audit_launch *record)
+{
+	return append(audit, SP_RECORD_LAUNCH, record);
+}
+
 int sp_audit_process(struct sp_audit *audit, const struct sp_audit_process *record)
 {
 	return append(audit, SP_RECORD_PROCESS, record);

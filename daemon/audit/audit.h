@@ -62,6 +62,12 @@ struct sp_audit_job {
 	struct sp_bytes argv; /* NUL-terminated strings, one after the other */
 };
 
+struct sp_audit_launch { /* what the launch made of it; again where it failed later */
+	uint64_t job;
+	const char *level; /* "full" */
+	struct sp_bytes record; /* struct sp_launch_record */
+};
+
 struct sp_audit_process { /* a process (thread group) came to be */
 	uint64_t job, process, parent; /* parent: key of the parent process, 0 for the root of the job */
 	int64_t time;
@@ -121,6 +127,7 @@ struct sp_audit_job_end {
 };
 
 [[nodiscard]] int sp_audit_job(struct sp_audit *audit, const struct sp_audit_job *record);
+[[nodiscard]] int sp_audit_launch(struct sp_audit *audit, const struct sp_audit_launch *record);
 [[nodiscard]] int sp_audit_process(struct sp_audit *audit, const struct sp_audit_process *record);
 [[nodiscard]] int sp_audit_exec(struct sp_audit *audit, const struct sp_audit_exec *record);
 [[nodiscard]] int sp_audit_result(struct sp_audit *audit, const struct sp_audit_result *record);

@@ -144,6 +144,36 @@ int sp_query_job(struct sp_query *query, int64_t number, int (*visit)(void *data
 	return ret;
 }
 
+struct launch_visit {
+	int (*visit)(void *data, const struct sp_audit_launch *launch);
+	void *data;
+};
+
+static int launch_row(void *data, sqlite3_stmt *row)
+{
+	const struct launch_visit *visit = data;
+	const struct sp_audit_launch launch = {.level = text_at(row, 0), .record = bytes_at(row, 1)};
+
+	return visit->visit(visit->data, &launch);
+}
+
+int sp_query_launch(struct sp_query *query, int64_t job, int (*visit)(void *data, const struct sp_audit_launch *launch),
+		    void *data, struct sp_error *e)
+{
+	cleanup_statement sqlite3_stmt *statement = NULL;
+	struct launch_visit context = {.visit = visit, .data = data};
+
+	/* A database of the first schema that we may only read. */
+	int64_t ret = one_number(query, "SELECT count(*) FROM sqlite_schema WHERE name = 'launches'", e);
+	if (ret <= 0)
+		return (int)ret;
+	ret = prepare(query, &statement, "SELECT level, record FROM launches WHERE job = ?1", e);
+	if (ret < 0)
+		return (int)ret;
+	(void)sqlite3_bind_int64(statement, 1, job);
+	return for_each(query, statement, launch_row, &context, e);
+}
+
 struct exec_visit {
 	int (*visit)(void *data, const struct sp_log_exec *exec);
 	void *data;

@@ -40,6 +40,12 @@ struct sp_log_job {
 [[nodiscard]] int sp_query_job(struct sp_query *query, int64_t number,
 			       int (*visit)(void *data, const struct sp_log_job *job), void *data, struct sp_error *e);
 
+/* What became of the launch of a job, if its policy asked for anything: as in struct sp_audit_launch. 0, also when there is
+ * nothing to visit; or -errno; or what the visitor returned. */
+[[nodiscard]] int sp_query_launch(struct sp_query *query, int64_t job,
+				  int (*visit)(void *data, const struct sp_audit_launch *launch), void *data,
+				  struct sp_error *e);
+
 struct sp_log_exec {
 	int64_t id; /* grows with the order of storing */
 	int64_t job; /* number */

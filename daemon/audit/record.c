@@ -42,6 +42,12 @@ static const struct sp_field exit_fields[] = {
 	FIELD(I32, sp_audit_exit, status),
 };
 
+static const struct sp_field launch_fields[] = {
+	FIELD(U64, sp_audit_launch, job),
+	FIELD(TEXT, sp_audit_launch, level),
+	FIELD(BYTES, sp_audit_launch, record),
+};
+
 static const struct sp_field job_end_fields[] = {
 	FIELD(U64, sp_audit_job_end, job),
 	FIELD(I64, sp_audit_job_end, time),
@@ -60,9 +66,10 @@ static const struct layout {
 	const struct sp_field *fields;
 	size_t count;
 } layouts[SP_RECORD_KINDS] = {
-	[SP_RECORD_JOB] = LAYOUT(job_fields),   [SP_RECORD_PROCESS] = LAYOUT(process_fields),
-	[SP_RECORD_EXEC] = LAYOUT(exec_fields), [SP_RECORD_RESULT] = LAYOUT(result_fields),
-	[SP_RECORD_EXIT] = LAYOUT(exit_fields), [SP_RECORD_JOB_END] = LAYOUT(job_end_fields),
+	[SP_RECORD_JOB] = LAYOUT(job_fields),       [SP_RECORD_PROCESS] = LAYOUT(process_fields),
+	[SP_RECORD_EXEC] = LAYOUT(exec_fields),     [SP_RECORD_RESULT] = LAYOUT(result_fields),
+	[SP_RECORD_EXIT] = LAYOUT(exit_fields),     [SP_RECORD_JOB_END] = LAYOUT(job_end_fields),
+	[SP_RECORD_LAUNCH] = LAYOUT(launch_fields),
 };
 
 struct cursor {

@@ -17,6 +17,7 @@ enum sp_record_kind {
 	SP_RECORD_RESULT,
 	SP_RECORD_EXIT,
 	SP_RECORD_JOB_END,
+	SP_RECORD_LAUNCH,
 	SP_RECORD_KINDS,
 };
 
@@ -29,6 +30,7 @@ struct sp_record {
 		struct sp_audit_result result;
 		struct sp_audit_exit exit;
 		struct sp_audit_job_end job_end;
+		struct sp_audit_launch launch;
 	};
 };
 

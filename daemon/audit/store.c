@@ -84,6 +84,8 @@ static const char *const migrations[SP_STORE_SCHEMA] = {
 					     " (SELECT count(*) FROM execs e WHERE e.job = number AND (action >= 2 OR "
 					     "verify = 2)) AS denied"
 					     " FROM jobs;",
+
+	"CREATE TABLE launches (job INTEGER PRIMARY KEY, level TEXT NOT NULL, record BLOB NOT NULL);",
 };
 
 /* Parameters follow the fields of the record; ?1 is the job's number, for SP_RECORD_JOB its key. A record that is there
@@ -101,6 +103,7 @@ static const char *const sql[SP_RECORD_KINDS] = {
 	[SP_RECORD_RESULT] = "UPDATE execs SET result_time = ?3, result = ?4, result_errno = ?5, verify = ?6,"
 			     " verify_detail = ?7 WHERE job = ?1 AND key = ?2",
 	[SP_RECORD_EXIT] = "UPDATE processes SET ended = ?3, status = ?4 WHERE job = ?1 AND key = ?2",
+	[SP_RECORD_LAUNCH] = "INSERT OR REPLACE INTO launches (job, level, record) VALUES (?1, ?2, ?3)",
 	[SP_RECORD_JOB_END] = "UPDATE jobs SET ended = ?2, status = ?3 WHERE number = ?1",
 };
 

@@ -6,12 +6,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 enum { KINDS = 256 };
@@ -102,8 +104,11 @@ static int inspect(const struct inspector *i)
 {
 	struct sp_inspection *in = i->in;
 	const bool may_block = i->may_block;
-	const struct sp_lookup lookup = {
-		.tid = in->tid, .tgid = in->tgid, .may_block = may_block, .filesystems = i->filesystems};
+	const struct sp_lookup lookup = {.tid = in->tid,
+					 .tgid = in->tgid,
+					 .may_block = may_block,
+					 .filesystems = i->filesystems,
+					 .home = in->home};
 	char head[SP_SCRIPT_HEAD];
 
 	int err = read_words(i);
@@ -183,6 +188,13 @@ static void remember_elf(struct sp_kinds *kinds, const struct stat *st)
 	kinds->elf[at].changed = st->st_ctim;
 }
 
+static bool is_in_memory(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+}
+
 /* The first bytes of a file, the rest NUL. 0, -EAGAIN: would block, or another -errno. */
 static int read_head(const struct inspector *i, const struct sp_file *file, char head[static SP_SCRIPT_HEAD])
 {
@@ -195,6 +207,9 @@ static int read_head(const struct inspector *i, const struct sp_file *file, char
 	if (fd < 0)
 		return -errno;
 	ssize_t n = preadv2(fd, &to, 1, 0, i->may_block ? 0 : RWF_NOWAIT);
+	/* A file in memory has no need to say whether it can be read at once. */
+	if (n < 0 && errno == EOPNOTSUPP && is_in_memory(fd))
+		n = preadv(fd, &to, 1, 0);
 	if (n < 0)
 		return errno == EOPNOTSUPP ? -EAGAIN : -errno;
 	return 0;
@@ -280,8 +295,11 @@ static int copy_words(struct sp_strings *to, const struct sp_strings *from)
 static int resolve_script(const struct inspector *i, const char *first_head)
 {
 	struct sp_inspection *in = i->in;
-	const struct sp_lookup lookup = {
-		.tid = in->tid, .tgid = in->tgid, .may_block = i->may_block, .filesystems = i->filesystems};
+	const struct sp_lookup lookup = {.tid = in->tid,
+					 .tgid = in->tgid,
+					 .may_block = i->may_block,
+					 .filesystems = i->filesystems,
+					 .home = in->home};
 	struct sp_script script;
 	char head[SP_SCRIPT_HEAD], name[SP_PATH_MAX + 32];
 	bool elf = false;

@@ -22,6 +22,7 @@ struct sp_inspection {
 	bool by_fd; /* execveat */
 	int dirfd, flags;
 	uint64_t path_address, argv_address, envp_address; /* envp_address 0: not wanted */
+	int home; /* as in struct sp_lookup */
 
 	/* The answer */
 	char path[SP_PATH_MAX]; /* as given */

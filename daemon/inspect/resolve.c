@@ -40,6 +40,7 @@ static struct {
 	int fd;
 	struct statx is;
 } our_root = {.fd = -1};
+static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static int look_at_root(const char *path, struct statx *x)
 {
@@ -54,7 +55,6 @@ static void find_our_root(void)
 /* Most tasks have the root that we have: the same directory in the same mount, so in the same mount namespace. */
 static bool has_our_root(pid_t tid)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	char path[SP_PROC_NAME];
 	struct statx x;
 
@@ -111,9 +111,11 @@ static int open_path(const struct sp_lookup *l, int dirfd, const char *path, int
 		file->fd = (flags & AT_EMPTY_PATH) != 0 ? open_base(l, dirfd) : -ENOENT;
 		return file->fd < 0 ? file->fd : look_at(file);
 	}
-	file->our_root = has_our_root(l->tid);
-	cleanup_close int theirs = !absolute ? open_base(l, dirfd) : file->our_root ? -1 : open_link(l->tid, "root");
-	const int base = absolute && file->our_root ? our_root.fd : theirs;
+	file->from_our_root = absolute && has_our_root(l->tid);
+	cleanup_close int theirs = !absolute             ? open_base(l, dirfd)
+				   : file->from_our_root ? -1
+							 : open_link(l->tid, "root");
+	const int base = file->from_our_root ? our_root.fd : theirs;
 	if (base < 0)
 		return base;
 	/* From a directory in the middle of a tree "in root" would mean something else: stay beneath it, or walk. */
@@ -125,6 +127,7 @@ static int open_path(const struct sp_lookup *l, int dirfd, const char *path, int
 	if (err != 0 || (file->fd >= 0 && !may_be_ours(l, file)))
 		return err;
 	sp_file_close(file);
+	file->from_our_root = false;
 	file->fd = walk_if_allowed(l, base, path, flags);
 	return file->fd < 0 ? file->fd : look_at(file);
 }
@@ -132,6 +135,7 @@ static int open_path(const struct sp_lookup *l, int dirfd, const char *path, int
 int sp_resolve(const struct sp_lookup *l, int dirfd, const char *path, int flags, struct sp_file *file)
 {
 	file->fd = -1;
+	file->from_our_root = false;
 	int err = open_path(l, dirfd, path, flags, file);
 	if (err == 0)
 		err = describe(l, file);
@@ -393,28 +397,36 @@ static int look_at(struct sp_file *file)
 	return sp_stat_cached(file->fd, "", &file->st);
 }
 
-bool sp_is_our_namespace(pid_t tid, const char *name)
+bool sp_has_our_users(pid_t tid)
 {
-	char path[SP_PROC_NAME], what[16];
+	char path[SP_PROC_NAME];
 	struct stat theirs, ours;
 
-	(void)snprintf(what, sizeof what, "ns/%s", name);
-	return stat(sp_proc_task(path, tid, what), &theirs) == 0 &&
-	       stat(sp_proc_task(path, getpid(), what), &ours) == 0 && theirs.st_ino == ours.st_ino &&
+	return stat(sp_proc_task(path, tid, "ns/user"), &theirs) == 0 &&
+	       stat(sp_proc_task(path, getpid(), "ns/user"), &ours) == 0 && theirs.st_ino == ours.st_ino &&
 	       theirs.st_dev == ours.st_dev;
 }
 
-/* Does the canonical path lead to this very file for us? 1 or 0, or -EAGAIN: finding out would block. */
-static int name_holds(const struct sp_lookup *l, const struct sp_file *file)
+/* Does the canonical path lead to this very file from that root directory? 1 or 0, or -EAGAIN: finding out would block. */
+static int name_holds_below(const struct sp_lookup *l, const struct sp_file *file, int root)
 {
+	const uint64_t how = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | (l->may_block ? 0 : RESOLVE_CACHED);
 	struct stat st;
-	cleanup_close int fd =
-		open_how(AT_FDCWD, file->path, O_NOFOLLOW, RESOLVE_NO_SYMLINKS | (l->may_block ? 0 : RESOLVE_CACHED));
+	cleanup_close int fd = open_how(root, file->path, O_NOFOLLOW, how);
 
 	if (fd == -EAGAIN && !l->may_block)
 		return fd;
 	return fd >= 0 && sp_stat_cached(fd, "", &st) == 0 && st.st_dev == file->st.st_dev &&
 	       st.st_ino == file->st.st_ino;
+}
+
+/* Whose namespace the caller is in does not matter: a fd, a working directory or a link such as /proc/PID/root leads from any
+ * into any other, where somebody may have mounted what he likes. */
+static int name_holds(const struct sp_lookup *l, const struct sp_file *file)
+{
+	(void)pthread_once(&once, find_our_root);
+	int holds = name_holds_below(l, file, our_root.fd);
+	return holds == 0 && l->home > 0 ? name_holds_below(l, file, l->home) : holds;
 }
 
 static int describe(const struct sp_lookup *l, struct sp_file *file)
@@ -430,7 +442,7 @@ static int describe(const struct sp_lookup *l, struct sp_file *file)
 	file->anonymous = file->st.st_nlink == 0 || file->path[0] != '/';
 	file->foreign = false;
 	bool marked = (size_t)n > tail && strcmp(file->path + (size_t)n - tail, deleted) == 0;
-	if (file->anonymous || (!marked && (file->our_root || sp_is_our_namespace(l->tid, "mnt"))))
+	if (file->anonymous || (!marked && file->from_our_root))
 		return 0;
 	int holds = name_holds(l, file);
 	if (holds < 0)

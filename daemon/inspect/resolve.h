@@ -14,7 +14,7 @@ struct sp_file {
 	struct stat st;
 	char path[SP_PATH_MAX]; /* canonical, as the supervisor sees it */
 	bool anonymous; /* no name leads to it: memfd, deleted, O_TMPFILE */
-	bool our_root; /* the caller's root directory is ours; not asked for an empty path */
+	bool from_our_root; /* found by names alone, from a root directory that is ours: no fd and no magic link on the way */
 	bool foreign; /* the name is one of the job's own mount namespace: a claim */
 };
 void sp_file_close(struct sp_file *file);
@@ -23,13 +23,16 @@ void sp_file_close(struct sp_file *file);
  * inode has: device, inode, mode, links, user, size, ctime. path "": dirfd itself. 0 or -errno. */
 [[nodiscard]] int sp_stat_cached(int dirfd, const char *path, struct stat *st);
 
-/* Is that one of the task's namespaces ("mnt", "user") ours? false also where it cannot be told. */
-bool sp_is_our_namespace(pid_t tid, const char *name);
+/* Is the task's user namespace ours? false also where it cannot be told. */
+bool sp_has_our_users(pid_t tid);
 
 struct sp_lookup {
 	pid_t tid, tgid; /* the task whose view counts; it must be stopped or blocked */
 	bool may_block; /* may this thread wait for a disk or a server? */
 	struct sp_filesystems *filesystems; /* tells which may not be asked, where !may_block; NULL: all may */
+	/* The root directory that was made for the job, in a mount namespace where it cannot mount: names are as good there as
+	 * in ours. 0: there is none. */
+	int home;
 };
 
 /* Resolves path as execveat(2) would with dirfd and flags (AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW).

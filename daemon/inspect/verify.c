@@ -175,7 +175,7 @@ static bool is_binfmt_misc(const struct sp_inspection *in, pid_t tgid, const str
 	const struct dirent *entry;
 
 	/* Since 6.7 a user namespace may have formats of its own, which nobody but its maker has approved. */
-	if (!sp_is_our_namespace(tgid, "user"))
+	if (!sp_has_our_users(tgid))
 		return false;
 	while (d != NULL && (entry = readdir(d)) != NULL)
 		if (entry->d_name[0] != '.' && strcmp(entry->d_name, "register") != 0 &&

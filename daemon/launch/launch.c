@@ -1,6 +1,7 @@
 /* See launch.h. */
 #include "launch/launch.h"
 
+#include "launch/stages.h"
 #include "self/harden.h"
 #include "util/cleanup.h"
 #include "util/cpu.h"
@@ -8,39 +9,39 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* How a shell reports what it could not run; nobody sees it where the channel's message came through. */
+/* How a shell reports what it could not run; nobody sees it where the channel's record came through. */
 enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 
-[[gnu::noreturn]] static void run_child(const struct sp_launch *launch, char *const *shell_argv, int channel);
+[[gnu::noreturn]] static void run_child(const struct sp_launch_plan *plan, int channel, int wire);
 
-static size_t count_words(char *const *words)
+static void free_plan_ptr(struct sp_launch_plan **plan)
 {
-	size_t n = 0;
-
-	while (words[n] != NULL)
-		n++;
-	return n;
+	sp_launch_plan_free(*plan);
 }
 
-/* A file without #! that the kernel refuses with ENOEXEC is a shell script, as for execvp(3). */
-static char **make_shell_argv(const struct sp_launch *launch)
-{
-	size_t count = count_words(launch->argv);
-	char **argv = calloc(count + 3, sizeof *argv);
+/* Our end and the child's. */
+struct pair {
+	int ours, theirs;
+};
 
-	if (argv == NULL)
-		return NULL;
-	argv[0] = (char *)"/bin/sh";
-	argv[1] = (char *)launch->file;
-	for (size_t i = 1; i < count; i++)
-		argv[i + 1] = launch->argv[i];
-	return argv;
+static void close_pair(struct pair *pair)
+{
+	sp_close_fd(&pair->ours);
+	sp_close_fd(&pair->theirs);
+}
+
+static int open_pair(struct pair *pair, struct sp_error *e)
+{
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0)
+		return sp_fail(e, errno, "cannot create a socket pair: %s", strerror(errno));
+	*pair = (struct pair){fds[0], fds[1]};
+	return 0;
 }
 
 /* Waits until the child can be traced, which a child of ours cannot from its first moment: see sp_self_restore(). */
@@ -51,40 +52,104 @@ static bool await_traceable(int channel)
 	return TEMP_FAILURE_RETRY(recv(channel, &word, 1, 0)) == 1;
 }
 
-int sp_launch_fork(const struct sp_launch *launch, pid_t *pid, int *channel, struct sp_error *e)
+/* Who was born, and the word of an init that it is locked up: in whatever order they come. */
+static bool receive_births(int wire, struct sp_launch_births *births)
 {
-	int pair[2];
-	cleanup_free char **shell_argv = make_shell_argv(launch);
+	bool told = false, locked = false;
 
-	if (shell_argv == NULL)
-		return sp_fail(e, ENOMEM, "out of memory");
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
-		return sp_fail(e, errno, "cannot create a socket pair: %s", strerror(errno));
-	cleanup_close int ours = pair[0], theirs = pair[1];
-	*pid = fork();
-	if (*pid < 0)
-		return sp_fail(e, errno, "cannot fork: %s", strerror(errno));
-	if (*pid == 0) {
-		(void)close(ours);
-		run_child(launch, shell_argv, theirs);
+	while (!told || (births->init > 0 && !locked)) {
+		struct sp_launch_births message;
+		ssize_t n = TEMP_FAILURE_RETRY(recv(wire, &message, sizeof message, 0));
+
+		if (n == (ssize_t)sizeof message) {
+			*births = message;
+			told = true;
+		} else if (n == 1) {
+			locked = true;
+		} else {
+			return false;
+		}
 	}
-	(void)close(sp_steal_fd(&theirs));
-	if (!await_traceable(ours)) {
-		(void)waitpid(*pid, NULL, 0);
+	return births->program > 0;
+}
+
+/* What was forked may only have made the process that will be the program. */
+static int await_births(struct sp_launched *launched, const struct pair *wire, struct sp_error *e)
+{
+	const pid_t forked = launched->pid;
+	struct sp_launch_births births = {0};
+	bool good = receive_births(wire->ours, &births);
+
+	if (births.program != forked)
+		(void)waitpid(forked, NULL, 0);
+	launched->init = births.init;
+	launched->pid = births.program;
+	if (good)
+		return 0;
+	/* An init goes only when all others are gone. */
+	if (births.program > 0 && births.program != forked && kill(births.program, SIGKILL) == 0)
+		(void)waitpid(births.program, NULL, 0);
+	return sp_fail(e, EAGAIN, "the child died before it could make its namespaces");
+}
+
+int sp_launch_fork(const struct sp_launch *launch, struct sp_launched *launched, struct sp_error *e)
+{
+	sp_cleanup(free_plan_ptr) struct sp_launch_plan *plan = NULL;
+	sp_cleanup(close_pair) struct pair channel = {-1, -1};
+	sp_cleanup(close_pair) struct pair wire = {-1, -1};
+
+	*launched = (struct sp_launched){.channel = -1, .wire = -1};
+	int err = sp_launch_plan_new(launch, &plan, e);
+	if (err == 0)
+		err = open_pair(&channel, e);
+	if (err == 0 && sp_stages_fork(plan))
+		err = open_pair(&wire, e);
+	if (err != 0)
+		return err;
+	launched->pid = fork();
+	if (launched->pid < 0)
+		return sp_fail(e, errno, "cannot fork: %s", strerror(errno));
+	if (launched->pid == 0) {
+		(void)close(channel.ours);
+		sp_close_fd(&wire.ours);
+		run_child(plan, channel.theirs, wire.theirs);
+	}
+	(void)close(sp_steal_fd(&channel.theirs));
+	sp_close_fd(&wire.theirs);
+	wire.theirs = -1;
+	if (!await_traceable(channel.ours)) {
+		(void)waitpid(launched->pid, NULL, 0);
 		return sp_fail(e, ESRCH, "the child was killed before it began");
 	}
-	(void)fcntl(ours, F_SETFL, O_NONBLOCK);
-	*channel = sp_steal_fd(&ours);
+	err = wire.ours >= 0 ? await_births(launched, &wire, e) : 0;
+	launched->wire = launched->init > 0 ? sp_steal_fd(&wire.ours) : -1;
+	if (err != 0) {
+		sp_launch_end_init(launched);
+		return err;
+	}
+	(void)fcntl(channel.ours, F_SETFL, O_NONBLOCK);
+	launched->channel = sp_steal_fd(&channel.ours);
 	return 0;
 }
 
-int sp_launch_receive(int channel, struct sp_launch_message *message, int *listener)
+void sp_launch_end_init(struct sp_launched *launched)
+{
+	sp_close_fd(&launched->wire);
+	launched->wire = -1;
+	/* ECHILD: it died before its time, and the tracer has reaped it. */
+	while (launched->init > 0 && waitpid(launched->init, NULL, 0) < 0 && errno == EINTR)
+		continue;
+	launched->init = 0;
+}
+
+int sp_launch_receive(int channel, struct sp_launch_outcome *outcome, int *listener)
 {
 	union {
 		struct cmsghdr header;
 		char space[CMSG_SPACE(sizeof(int))];
 	} control;
-	struct iovec iov = {.iov_base = message, .iov_len = sizeof *message};
+	struct sp_launch_record record;
+	struct iovec iov = {.iov_base = &record, .iov_len = sizeof record};
 	struct msghdr msg = {
 		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
 
@@ -97,10 +162,8 @@ int sp_launch_receive(int channel, struct sp_launch_message *message, int *liste
 	const struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
 		memcpy(listener, CMSG_DATA(c), sizeof *listener);
-	if (n != (ssize_t)sizeof *message ||
-	    (message->stage == SP_STAGE_LISTENER && message->err == 0 && *listener < 0))
-		return -EPROTO;
-	return 1;
+	int err = sp_launch_record_decode(&record, (msg.msg_flags & MSG_TRUNC) != 0 ? 0 : (size_t)n, outcome);
+	return err == 0 ? 1 : err;
 }
 
 int sp_launch_go(int channel)
@@ -108,30 +171,19 @@ int sp_launch_go(int channel)
 	return send(channel, "g", 1, MSG_NOSIGNAL) == 1 ? 0 : -errno;
 }
 
-const char *sp_launch_stage_name(uint32_t stage)
-{
-	static const char *const names[] = {
-		[SP_STAGE_NO_NEW_PRIVS] = "no_new_privs",
-		[SP_STAGE_FILTER] = "the seccomp filter",
-		[SP_STAGE_LISTENER] = "handing over the listener",
-		[SP_STAGE_EXEC] = "exec",
-	};
-
-	return stage < sizeof names / sizeof *names ? names[stage] : "an unknown stage";
-}
-
 /* --- the child: async-signal-safe from here on --- */
 
-static void report(int channel, uint32_t stage, int err, int listener)
+static void report(int channel, const struct sp_launch_outcome *outcome, int listener)
 {
 	union {
 		struct cmsghdr header;
 		char space[CMSG_SPACE(sizeof(int))];
 	} control = {0};
-	struct sp_launch_message message = {.stage = stage, .err = err};
-	struct iovec iov = {.iov_base = &message, .iov_len = sizeof message};
+	struct sp_launch_record record;
+	struct iovec iov = {.iov_base = &record, .iov_len = sizeof record};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
+	sp_launch_record_encode(&record, outcome);
 	if (listener >= 0) {
 		msg.msg_control = &control;
 		msg.msg_controllen = sizeof control;
@@ -141,40 +193,64 @@ static void report(int channel, uint32_t stage, int err, int listener)
 		c->cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(c), &listener, sizeof listener);
 	}
-	if (sendmsg(channel, &msg, MSG_NOSIGNAL) != (ssize_t)sizeof message)
+	if (sendmsg(channel, &msg, MSG_NOSIGNAL) != (ssize_t)sizeof record)
 		_exit(EXIT_NOT_EXECUTABLE);
 }
 
-[[gnu::noreturn]] static void give_up(int channel, uint32_t stage, int err)
+[[gnu::noreturn]] static void give_up(int channel, struct sp_launch_outcome *outcome, enum sp_stage stage, int err)
 {
-	report(channel, stage, err, -1);
-	_exit(err == ENOENT || err == ENOTDIR ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
+	sp_stage_note(outcome, stage, err);
+	report(channel, outcome, -1);
+	if (stage != SP_STAGE_EXEC)
+		_exit(SP_LAUNCH_REFUSED);
+	_exit(err == -ENOENT || err == -ENOTDIR ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
 }
 
-[[gnu::noreturn]] static void run_child(const struct sp_launch *launch, char *const *shell_argv, int channel)
+static void await_word(int channel)
 {
 	char word;
 
-	sp_cpu_restore();
-	sp_self_restore();
-	if (send(channel, "t", 1, MSG_NOSIGNAL) != 1)
-		_exit(EXIT_NOT_EXECUTABLE);
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-		give_up(channel, SP_STAGE_NO_NEW_PRIVS, errno);
-	int listener = sp_filter_load(launch->filter);
-	if (listener < 0)
-		give_up(channel, SP_STAGE_FILTER, -listener);
-	report(channel, SP_STAGE_LISTENER, 0, listener);
-	(void)close(listener);
 	if (read(channel, &word, 1) != 1)
-		_exit(EXIT_NOT_EXECUTABLE); /* the supervisor is gone */
+		_exit(SP_LAUNCH_REFUSED); /* the supervisor does not want it, or is gone */
+}
+
+/* What only the program shall have. */
+static void give_back(const struct sp_launch *launch)
+{
 	if (launch->nofile != NULL)
 		(void)setrlimit(RLIMIT_NOFILE, launch->nofile);
 	if (launch->ignore_sigchld)
 		(void)signal(SIGCHLD, SIG_IGN);
 	(void)sigprocmask(SIG_SETMASK, launch->signal_mask, NULL);
+}
+
+[[gnu::noreturn]] static void run_child(const struct sp_launch_plan *plan, int channel, int wire)
+{
+	const struct sp_launch *launch = &plan->launch;
+	struct sp_launch_outcome outcome = {0};
+	struct sp_stage_run run = {.plan = plan, .outcome = &outcome, .wire = wire, .proc = -1};
+
+	sp_cpu_restore();
+	sp_self_restore();
+	if (send(channel, "t", 1, MSG_NOSIGNAL) != 1)
+		_exit(EXIT_NOT_EXECUTABLE);
+	sp_stages_run(&run);
+	int listener = sp_filter_load(launch->filter);
+	if (listener < 0)
+		give_up(channel, &outcome, SP_STAGE_FILTER, listener);
+	sp_stage_note(&outcome, SP_STAGE_FILTER, 0);
+	/* The last stage may forbid to report: so it counts as applied, and only its failure is told. */
+	if (sp_launch_asks(plan, SP_STAGE_SYSCALLS))
+		sp_stage_note(&outcome, SP_STAGE_SYSCALLS, 0);
+	report(channel, &outcome, listener);
+	(void)close(listener);
+	await_word(channel);
+	give_back(launch);
+	int err = sp_stages_last(&run);
+	if (err != 0)
+		give_up(channel, &outcome, SP_STAGE_SYSCALLS, err);
 	(void)execve(launch->file, launch->argv, launch->envp);
 	if (errno == ENOEXEC)
-		(void)execve(shell_argv[0], shell_argv, launch->envp);
-	give_up(channel, SP_STAGE_EXEC, errno);
+		(void)execve(plan->shell_argv[0], plan->shell_argv, launch->envp);
+	give_up(channel, &outcome, SP_STAGE_EXEC, -errno);
 }

@@ -1,48 +1,37 @@
-/* The child between fork and exec.
+/* A program is launched: fork, the stages in the child, the hand-over of the listener, the word, exec.
  *
- * Everything is prepared in the parent; the child uses async-signal-safe calls only and allocates nothing. It installs the
- * filter, hands the listener over, waits for the word, and execs. What fails it reports as one fixed-size message; the
- * channel's end of file, which exec brings about, says that the launch is over. */
+ * Everything is prepared in the parent (plan.h); the child uses async-signal-safe calls only and allocates nothing
+ * (stages.h). It hands the listener over together with the record of its stages (outcome.h), waits for the word, and execs.
+ * A launch that fails after that sends a second record; the channel's end of file, which exec brings about, says that the
+ * launch is over. */
 #ifndef SP_LAUNCH_LAUNCH_H
 #define SP_LAUNCH_LAUNCH_H
 
-#include "notify/filter.h"
-#include "util/error.h"
+#include "launch/plan.h"
 
-#include <signal.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <sys/resource.h>
 #include <sys/types.h>
 
-struct sp_launch {
-	const char *file; /* the program, with a slash: no search is made */
-	char *const *argv, *const *envp; /* NULL-terminated */
-	const sigset_t *signal_mask; /* what the program shall have */
-	bool ignore_sigchld; /* the program shall ignore it, as our caller did */
-	const struct rlimit *nofile; /* RLIMIT_NOFILE of the program; NULL: as ours */
-	const struct sp_filter *filter;
+struct sp_launched {
+	pid_t pid; /* a child of ours that will be the program */
+	int channel; /* close-on-exec, non-blocking */
+	pid_t init; /* pid 1 of the program's pid namespace, a child of ours as well; 0: none */
+	int wire; /* init ends when this is closed; -1: none */
 };
 
-enum sp_launch_stage { SP_STAGE_NO_NEW_PRIVS, SP_STAGE_FILTER, SP_STAGE_LISTENER, SP_STAGE_EXEC };
+/* Forks. The child waits for sp_launch_go() before it runs the program. The caller owns what is in *launched. 0, or -errno with
+ * a sentence. */
+[[nodiscard]] int sp_launch_fork(const struct sp_launch *launch, struct sp_launched *launched, struct sp_error *e);
 
-struct sp_launch_message {
-	uint32_t stage; /* enum sp_launch_stage */
-	int32_t err; /* positive errno; 0 with SP_STAGE_LISTENER: the listener comes with this message */
-};
+/* One record from the child. 1: *outcome is it, and *listener an fd that the caller owns or -1; 0: end of file, the program
+ * runs (or the child died); -EAGAIN: nothing yet; or another -errno (as sp_launch_record_decode()). */
+[[nodiscard]] int sp_launch_receive(int channel, struct sp_launch_outcome *outcome, int *listener);
 
-/* Forks. The child waits for sp_launch_go() before it runs the program. *channel: close-on-exec, non-blocking, the caller's.
- * 0, or -errno with a sentence. */
-[[nodiscard]] int sp_launch_fork(const struct sp_launch *launch, pid_t *pid, int *channel, struct sp_error *e);
-
-/* One message from the child. 1: *message is it, and *listener an fd that the caller owns or -1; 0: end of file, the program
- * runs (or the child died); -EAGAIN: nothing yet; or another -errno (EPROTO: not a whole message). */
-[[nodiscard]] int sp_launch_receive(int channel, struct sp_launch_message *message, int *listener);
-
-/* The word: exec now. 0 or -errno (EPIPE: the child is dead). */
+/* The word: exec now. 0 or -errno (EPIPE: the child is dead). A child whose channel is closed instead, or that
+ * could not get as far as its exec, ends with SP_LAUNCH_REFUSED. */
 [[nodiscard]] int sp_launch_go(int channel);
+enum { SP_LAUNCH_REFUSED = 125 };
 
-/* What the stage does, for a person: "no_new_privs", "the seccomp filter", ... */
-const char *sp_launch_stage_name(uint32_t stage);
+/* Every process of the program's pid namespace is gone, or shall be: ends its init and reaps it. Fine if there is none. */
+void sp_launch_end_init(struct sp_launched *launched);
 
 #endif

@@ -103,17 +103,61 @@ static int export_program(scmp_filter_ctx context, struct sock_fprog *program)
 	return 0;
 }
 
+static int fail(int err, struct sp_error *e)
+{
+	return err != 0 ? sp_fail(e, -err, "cannot make the seccomp filter: %s", strerror(-err)) : 0;
+}
+
 int sp_filter_compile(struct sp_filter *filter, enum sp_notified notified, struct sp_error *e)
 {
 	sp_cleanup(release_context) scmp_filter_ctx context = seccomp_init(SCMP_ACT_ALLOW);
 
 	*filter = (struct sp_filter){0};
 	int err = context != NULL ? add_rules(context, notified) : -ENOMEM;
-	if (err == 0)
-		err = export_program(context, &filter->program);
-	if (err != 0)
-		return sp_fail(e, -err, "cannot make the seccomp filter: %s", strerror(-err));
-	return 0;
+	return fail(err == 0 ? export_program(context, &filter->program) : err, e);
+}
+
+/* A call that stands in two lists is as the first list says. */
+static int add_names(scmp_filter_ctx context, uint32_t action, const struct sp_call_names *calls)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < calls->count; i++) {
+		err = seccomp_rule_add(context, action, seccomp_syscall_resolve_name(calls->names[i]), 0);
+		err = err == -EEXIST ? 0 : err;
+	}
+	return err;
+}
+
+/* exit_group is how a C library ends a process; it can do no more than exit. */
+static int add_strict_rules(scmp_filter_ctx context)
+{
+	static const char *const names[] = {"read", "write", "exit", "exit_group", "rt_sigreturn"};
+	const struct sp_call_names calls = {names, sizeof names / sizeof *names};
+
+	return add_names(context, SCMP_ACT_ALLOW, &calls);
+}
+
+int sp_filter_compile_calls(struct sp_filter *filter, const struct sp_filter_calls *calls, struct sp_error *e)
+{
+	const uint32_t refuse = SCMP_ACT_ERRNO(EPERM);
+	const bool allows = calls->strict || calls->allow.count > 0;
+	sp_cleanup(release_context) scmp_filter_ctx context = seccomp_init(calls->strict ? SCMP_ACT_KILL_PROCESS
+									   : allows      ? refuse
+											 : SCMP_ACT_ALLOW);
+
+	*filter = (struct sp_filter){0};
+	int err = context != NULL ? add_names(context, SCMP_ACT_KILL_PROCESS, &calls->kill) : -ENOMEM;
+	if (err == 0 && !allows)
+		err = add_names(context, refuse, &calls->deny);
+	if (err == 0 && calls->strict)
+		err = add_strict_rules(context);
+	if (err == 0 && calls->allow.count > 0)
+		err = add_names(context, SCMP_ACT_ALLOW, &calls->allow);
+	/* The program is not there yet. Every exec is decided by the filter below this one. */
+	if (err == 0 && allows)
+		err = seccomp_rule_add(context, SCMP_ACT_ALLOW, SCMP_SYS(execve), 0);
+	return fail(err == 0 ? export_program(context, &filter->program) : err, e);
 }
 
 void sp_filter_free(struct sp_filter *filter)
@@ -129,4 +173,9 @@ int sp_filter_load(const struct sp_filter *filter)
 	long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter->program);
 
 	return fd >= 0 ? (int)fd : -errno;
+}
+
+int sp_filter_add(const struct sp_filter *filter)
+{
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter->program) == 0 ? 0 : -errno;
 }

@@ -372,9 +372,12 @@ static int write_mapping(struct reader *r, const struct cyaml_schema_value *sche
 {
 	const struct cyaml_schema_field *text = find_field(schema, SP_KEY_TEXT);
 	const struct cyaml_schema_field *list = find_field(schema, SP_KEY_LIST);
+	const struct cyaml_schema_field *word = find_field(schema, SP_KEY_WORD);
 
 	if (text != NULL || list != NULL)
 		return write_placed(r, schema, text != NULL ? text : list);
+	if (word != NULL && r->event.type == YAML_SCALAR_EVENT && !is_null(&r->event))
+		return write_placed(r, schema, word);
 	if (r->event.type != YAML_MAPPING_START_EVENT)
 		return unexpected(r, schema);
 	yaml_mark_t start = r->event.start_mark;
@@ -434,6 +437,8 @@ static void describe_mapping(FILE *out, const struct cyaml_schema_value *schema)
 		(void)fputs("a value or a list of alternatives", out);
 		return;
 	}
+	if (find_field(schema, SP_KEY_WORD) != NULL)
+		(void)fputs("a single word or ", out);
 	(void)fputs("a mapping with the keys ", out);
 	for (const struct cyaml_schema_field *field = schema->mapping.fields; field->key != NULL; field++) {
 		if (field->key[0] == '<')

@@ -4,7 +4,8 @@
  * read once with libyaml, led by the same schema, and rewritten in one canonical form, one item a line:
  *   - where the schema wants a list and one value stands there, it becomes a list of one;
  *   - a mapping whose schema has the field SP_KEY_AT gets its place, as an index for sp_document_fail();
- *   - a mapping whose schema has the field SP_KEY_TEXT or SP_KEY_LIST stands for the bare value or list itself.
+ *   - a mapping whose schema has the field SP_KEY_TEXT or SP_KEY_LIST stands for the bare value or list itself;
+ *   - where the schema of a mapping has the field SP_KEY_WORD, a bare word may stand in place of the mapping.
  * A line number in libcyaml's messages is thereby an index as well. Anchors, aliases, tags and second documents are
  * refused, and nothing can nest deeper than the schema does. */
 #ifndef SP_POLICY_DOCUMENT_H
@@ -19,6 +20,7 @@
 #define SP_KEY_AT "<at>"
 #define SP_KEY_TEXT "<text>"
 #define SP_KEY_LIST "<list>"
+#define SP_KEY_WORD "<word>"
 
 struct sp_document;
 

@@ -82,7 +82,8 @@ static int parse(const char *text, size_t size, const char *file_name, bool test
 	policy->name = name_of(policy);
 	if (policy->name == NULL)
 		return sp_fail(e, ENOMEM, "out of memory");
-	if ((rc = sp_policy_compile(policy, e)) < 0 || (test && (rc = sp_policy_run_tests(policy, e)) < 0))
+	if ((rc = sp_confinement_compile(&policy->source, &policy->confinement, e)) < 0 ||
+	    (rc = sp_policy_compile(policy, e)) < 0 || (test && (rc = sp_policy_run_tests(policy, e)) < 0))
 		return rc;
 	*out = sp_steal_ptr(policy);
 	return 0;
@@ -230,6 +231,7 @@ void sp_policy_free(struct sp_policy *policy)
 	free(policy->wildcard_rules);
 	free(policy->any_program_rules);
 	sp_directories_free(policy->directories);
+	sp_confinement_free(policy->confinement);
 	sp_source_release(&policy->source);
 	free(policy->file);
 	free(policy->name);
@@ -270,6 +272,11 @@ uint64_t sp_policy_digest(const struct sp_policy *policy)
 enum sp_tracking sp_policy_tracking(const struct sp_policy *policy)
 {
 	return policy->source.policy->tracking;
+}
+
+const struct sp_confinement *sp_policy_confinement(const struct sp_policy *policy)
+{
+	return policy->confinement;
 }
 
 size_t sp_policy_rule_count(const struct sp_policy *policy)

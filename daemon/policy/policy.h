@@ -4,6 +4,7 @@
 #ifndef SP_POLICY_POLICY_H
 #define SP_POLICY_POLICY_H
 
+#include "policy/confinement.h"
 #include "util/error.h"
 
 #include <stdbool.h>
@@ -67,6 +68,7 @@ const char *sp_policy_description(const struct sp_policy *policy); /* "" when th
 const char *sp_policy_file(const struct sp_policy *policy); /* "(built-in)" for the default */
 uint64_t sp_policy_digest(const struct sp_policy *policy); /* of the file's bytes: tells two versions apart */
 enum sp_tracking sp_policy_tracking(const struct sp_policy *policy);
+const struct sp_confinement *sp_policy_confinement(const struct sp_policy *policy); /* what programs start with */
 size_t sp_policy_rule_count(const struct sp_policy *policy);
 size_t sp_policy_test_count(const struct sp_policy *policy);
 

@@ -2,6 +2,7 @@
 #ifndef SP_POLICY_RULES_H
 #define SP_POLICY_RULES_H
 
+#include "policy/confinement.h"
 #include "policy/glob.h"
 #include "policy/program.h"
 #include "policy/source.h"
@@ -71,6 +72,7 @@ struct sp_policy {
 	size_t wildcard_count;
 	size_t *any_program_rules;
 	size_t any_program_count;
+	struct sp_confinement *confinement;
 };
 
 /* Fills a policy whose source has been read; what was filled is freed with the policy. 0, -EINVAL, -ENOMEM. */

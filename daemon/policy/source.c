@@ -102,6 +102,114 @@ static const struct cyaml_schema_field exec_fields[] = {
 	CYAML_FIELD_END,
 };
 
+/* ---- What a program is started with ---- */
+
+static const struct cyaml_strval levels[] = {
+	{"none", SP_LEVEL_NONE},
+	{"baseline", SP_LEVEL_BASELINE},
+	{"partial", SP_LEVEL_PARTIAL},
+	{"full", SP_LEVEL_FULL},
+};
+
+#define AT_FIELD(structure) CYAML_FIELD_UINT(SP_KEY_AT, OPTIONAL, struct structure, at)
+#define TEXT_FIELD(key, structure, member) CYAML_FIELD_MAPPING(key, OPTIONAL, struct structure, member, text_fields)
+#define TEXTS_FIELD(key, structure, member) CYAML_FIELD_MAPPING(key, OPTIONAL, struct structure, member, texts_fields)
+#define ANSWER_FIELD(key, structure, member)                                                                           \
+	CYAML_FIELD_ENUM(key, OPTIONAL | CYAML_FLAG_STRICT, struct structure, member, answers, COUNT(answers))
+
+static const struct cyaml_schema_field bind_fields[] = {
+	AT_FIELD(sp_source_bind),
+	CYAML_FIELD_MAPPING("from", REQUIRED, struct sp_source_bind, from, text_fields),
+	TEXT_FIELD("to", sp_source_bind, to),
+	ANSWER_FIELD("write", sp_source_bind, write),
+	CYAML_FIELD_END,
+};
+static const struct cyaml_schema_value bind_schema = {
+	CYAML_VALUE_MAPPING(REQUIRED, struct sp_source_bind, bind_fields),
+};
+
+static const struct cyaml_schema_field capabilities_fields[] = {
+	AT_FIELD(sp_source_capabilities),
+	TEXTS_FIELD("bounding", sp_source_capabilities, bounding),
+	TEXTS_FIELD("effective", sp_source_capabilities, effective),
+	TEXTS_FIELD("ambient", sp_source_capabilities, ambient),
+	TEXTS_FIELD("securebits", sp_source_capabilities, securebits),
+	CYAML_FIELD_END,
+};
+
+static const struct cyaml_schema_field launch_fields[] = {
+	AT_FIELD(sp_source_launch),
+	CYAML_FIELD_ENUM_PTR("require", OPTIONAL | CYAML_FLAG_STRICT, struct sp_source_launch, require, levels,
+			     COUNT(levels)),
+	ANSWER_FIELD("no_new_privs", sp_source_launch, no_new_privs),
+	ANSWER_FIELD("new_session", sp_source_launch, new_session),
+	ANSWER_FIELD("new_process_group", sp_source_launch, new_process_group),
+	ANSWER_FIELD("clear_env", sp_source_launch, clear_env),
+	TEXTS_FIELD("keep_env", sp_source_launch, keep_env),
+	TEXTS_FIELD("strip_env", sp_source_launch, strip_env),
+	ANSWER_FIELD("close_fds", sp_source_launch, close_fds),
+	TEXTS_FIELD("pass_fds", sp_source_launch, pass_fds),
+	TEXT_FIELD("umask", sp_source_launch, umask),
+	TEXT_FIELD("nice", sp_source_launch, nice),
+	TEXT_FIELD("oom_score_adj", sp_source_launch, oom_score_adj),
+	TEXTS_FIELD("cpu_set", sp_source_launch, cpu_set),
+	ANSWER_FIELD("core_scheduling", sp_source_launch, core_scheduling),
+	TEXT_FIELD("parent_death_signal", sp_source_launch, parent_death_signal),
+	TEXT_FIELD("cwd", sp_source_launch, cwd),
+	ANSWER_FIELD("mdwe", sp_source_launch, mdwe),
+	TEXTS_FIELD("namespaces", sp_source_launch, namespaces),
+	TEXTS_FIELD("uid_map", sp_source_launch, uid_map),
+	TEXTS_FIELD("gid_map", sp_source_launch, gid_map),
+	TEXT_FIELD("chroot", sp_source_launch, chroot),
+	CYAML_FIELD_SEQUENCE("binds", OPTIONAL | CYAML_FLAG_POINTER, struct sp_source_launch, binds, &bind_schema, 0,
+			     CYAML_UNLIMITED),
+	TEXTS_FIELD("tmpfs", sp_source_launch, tmpfs),
+	CYAML_FIELD_MAPPING("capabilities", OPTIONAL, struct sp_source_launch, capabilities, capabilities_fields),
+	TEXTS_FIELD("scopes", sp_source_launch, scopes),
+	CYAML_FIELD_END,
+};
+
+static const struct cyaml_schema_field limits_fields[] = {
+	AT_FIELD(sp_source_limits),
+	TEXT_FIELD("cpu_seconds", sp_source_limits, cpu_seconds),
+	TEXT_FIELD("address_space", sp_source_limits, address_space),
+	TEXT_FIELD("open_files", sp_source_limits, open_files),
+	TEXT_FIELD("processes", sp_source_limits, processes),
+	TEXT_FIELD("file_size", sp_source_limits, file_size),
+	TEXT_FIELD("core", sp_source_limits, core),
+	TEXT_FIELD("stack", sp_source_limits, stack),
+	TEXT_FIELD("wall_seconds", sp_source_limits, wall_seconds),
+	TEXT_FIELD("memory", sp_source_limits, memory),
+	TEXT_FIELD("cpus", sp_source_limits, cpus),
+	CYAML_FIELD_END,
+};
+
+static const struct cyaml_schema_field filesystem_fields[] = {
+	AT_FIELD(sp_source_filesystem),
+	TEXTS_FIELD("read", sp_source_filesystem, read),
+	TEXTS_FIELD("write", sp_source_filesystem, write),
+	TEXTS_FIELD("exec", sp_source_filesystem, exec),
+	CYAML_FIELD_END,
+};
+
+static const struct cyaml_schema_field network_fields[] = {
+	AT_FIELD(sp_source_network),
+	CYAML_FIELD_STRING_PTR(SP_KEY_WORD, OPTIONAL | CYAML_FLAG_POINTER, struct sp_source_network, word, 0,
+			       CYAML_UNLIMITED),
+	TEXTS_FIELD("tcp_connect", sp_source_network, tcp_connect),
+	TEXTS_FIELD("tcp_bind", sp_source_network, tcp_bind),
+	CYAML_FIELD_END,
+};
+
+static const struct cyaml_schema_field syscalls_fields[] = {
+	AT_FIELD(sp_source_syscalls),
+	TEXT_FIELD("mode", sp_source_syscalls, mode),
+	TEXTS_FIELD("deny", sp_source_syscalls, deny),
+	TEXTS_FIELD("kill", sp_source_syscalls, kill),
+	TEXTS_FIELD("allow", sp_source_syscalls, allow),
+	CYAML_FIELD_END,
+};
+
 static const struct cyaml_schema_field policy_fields[] = {
 	CYAML_FIELD_ENUM("version", CYAML_FLAG_STRICT, struct sp_source_policy, version, versions, COUNT(versions)),
 	CYAML_FIELD_STRING_PTR("name", OPTIONAL | CYAML_FLAG_POINTER, struct sp_source_policy, name, 0,
@@ -111,6 +219,11 @@ static const struct cyaml_schema_field policy_fields[] = {
 	CYAML_FIELD_ENUM("tracking", OPTIONAL | CYAML_FLAG_STRICT, struct sp_source_policy, tracking, trackings,
 			 COUNT(trackings)),
 	CYAML_FIELD_MAPPING("exec", OPTIONAL, struct sp_source_policy, exec, exec_fields),
+	CYAML_FIELD_MAPPING("launch", OPTIONAL, struct sp_source_policy, launch, launch_fields),
+	CYAML_FIELD_MAPPING("limits", OPTIONAL, struct sp_source_policy, limits, limits_fields),
+	CYAML_FIELD_MAPPING("filesystem", OPTIONAL, struct sp_source_policy, filesystem, filesystem_fields),
+	CYAML_FIELD_MAPPING("network", OPTIONAL, struct sp_source_policy, network, network_fields),
+	CYAML_FIELD_MAPPING("syscalls", OPTIONAL, struct sp_source_policy, syscalls, syscalls_fields),
 	CYAML_FIELD_END,
 };
 static const struct cyaml_schema_value policy_schema = {

@@ -2,6 +2,7 @@
 #ifndef SP_POLICY_SOURCE_H
 #define SP_POLICY_SOURCE_H
 
+#include "policy/confinement.h"
 #include "policy/document.h"
 #include "policy/policy.h"
 #include "util/cleanup.h"
@@ -68,12 +69,65 @@ struct sp_source_exec {
 	uint32_t tests_count;
 };
 
+/* A number, a size, a signal: text until it is compiled. */
+struct sp_source_bind {
+	uint32_t at;
+	struct sp_source_text from, to;
+	enum sp_source_answer write;
+};
+
+struct sp_source_capabilities {
+	uint32_t at;
+	struct sp_source_texts bounding, effective, ambient, securebits;
+};
+
+struct sp_source_launch {
+	uint32_t at;
+	enum sp_launch_level *require;
+	enum sp_source_answer no_new_privs, new_session, new_process_group, clear_env, close_fds, mdwe, core_scheduling;
+	struct sp_source_texts keep_env, strip_env, pass_fds;
+	struct sp_source_text umask, nice, oom_score_adj, parent_death_signal, cwd, chroot;
+	struct sp_source_texts cpu_set, namespaces, uid_map, gid_map, tmpfs, scopes;
+	struct sp_source_bind *binds;
+	uint32_t binds_count;
+	struct sp_source_capabilities capabilities;
+};
+
+struct sp_source_limits {
+	uint32_t at;
+	struct sp_source_text cpu_seconds, address_space, open_files, processes, file_size, core, stack;
+	struct sp_source_text wall_seconds, memory, cpus;
+};
+
+struct sp_source_filesystem {
+	uint32_t at;
+	struct sp_source_texts read, write, exec;
+};
+
+/* Either a word or a mapping. */
+struct sp_source_network {
+	uint32_t at;
+	char *word;
+	struct sp_source_texts tcp_connect, tcp_bind;
+};
+
+struct sp_source_syscalls {
+	uint32_t at;
+	struct sp_source_text mode;
+	struct sp_source_texts deny, kill, allow;
+};
+
 struct sp_source_policy {
 	unsigned int version;
 	char *name;
 	char *description;
 	enum sp_tracking tracking;
 	struct sp_source_exec exec;
+	struct sp_source_launch launch;
+	struct sp_source_limits limits;
+	struct sp_source_filesystem filesystem;
+	struct sp_source_network network;
+	struct sp_source_syscalls syscalls;
 };
 
 struct sp_source {

@@ -187,6 +187,11 @@ void sp_gatekeeper_close(struct sp_gatekeeper *k)
 	free_when_done(k);
 }
 
+void sp_gatekeeper_set_home(struct sp_gatekeeper *keeper, int home)
+{
+	keeper->settings.home = home;
+}
+
 void sp_gatekeeper_set_listener(struct sp_gatekeeper *k, const struct sp_listener *listener)
 {
 	k->listener = listener;
@@ -271,6 +276,7 @@ void sp_gatekeeper_notified(struct sp_gatekeeper *k, struct sp_task *caller, con
 	in->path_address = args[0];
 	in->argv_address = args[1];
 	in->envp_address = k->settings.want_env ? args[2] : 0;
+	in->home = k->settings.home;
 	begin(gate);
 	recount(k, mm); /* for others it counts as stopped from now on */
 }

@@ -53,6 +53,7 @@ struct sp_gate_settings {
 	bool want_env;
 	bool without_freeze, without_verify; /* for tests: enum sp_weakness */
 	unsigned freeze_deadline, read_deadline, exec_deadline; /* milliseconds */
+	int home; /* a root directory, see struct sp_lookup; 0: none */
 };
 
 /* What the gatekeepers of one engine share; owned by the engine. */
@@ -74,6 +75,10 @@ struct sp_gate_tools {
 						      void *context);
 /* Every task of the job is gone. Freed by the loop. */
 void sp_gatekeeper_close(struct sp_gatekeeper *keeper);
+
+/* The root directory that was made for the job (an fd, the caller's to keep open until it closes the gatekeeper); before the
+ * first notification. */
+void sp_gatekeeper_set_home(struct sp_gatekeeper *keeper, int home);
 
 /* The listener answers go to; before the first notification. */
 void sp_gatekeeper_set_listener(struct sp_gatekeeper *keeper, const struct sp_listener *listener);

@@ -56,6 +56,24 @@ struct procmap_query {
 #define PROCMAP_QUERY _IOWR('f', 17, struct procmap_query)
 #endif
 
+/* include/uapi/linux/landlock.h: rights since 6.2 (truncate), 6.7 (ports), 6.10 (ioctl_dev), 6.12 (scopes) */
+#define SP_LANDLOCK_FS_REFER (UINT64_C(1) << 13)
+#define SP_LANDLOCK_FS_TRUNCATE (UINT64_C(1) << 14)
+#define SP_LANDLOCK_FS_IOCTL_DEV (UINT64_C(1) << 15)
+#define SP_LANDLOCK_NET_BIND_TCP (UINT64_C(1) << 0)
+#define SP_LANDLOCK_NET_CONNECT_TCP (UINT64_C(1) << 1)
+#ifndef LANDLOCK_SCOPE_SIGNAL
+#define LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET (1U << 0)
+#define LANDLOCK_SCOPE_SIGNAL (1U << 1)
+#endif
+enum { SP_LANDLOCK_RULE_NET_PORT = 2 };
+struct sp_landlock_ruleset {
+	uint64_t fs, net, scoped; /* what is handled; older kernels know a prefix */
+};
+struct sp_landlock_port {
+	uint64_t access, port;
+};
+
 /* sched_setattr(2): linux/sched/types.h, which cannot be included beside glibc's sched.h (before 2.41). */
 struct sp_sched_attr {
 	uint32_t size, sched_policy;

@@ -424,6 +424,20 @@ static void await_end(pid_t pid, int64_t until)
 	poll(&event, 1, left > 0 ? (int)left : 0);
 }
 
+/* Until one of them is gone: who is the init of a pid namespace goes only when the others have been reaped. */
+static void await_one(const pid_t *children, size_t count, int64_t until)
+{
+	cleanup_free struct pollfd *events = calloc(count, sizeof(*events));
+	int64_t left = (until - now()) / 1000000;
+
+	cr_assert_not_null(events);
+	for (size_t i = 0; i < count; i++)
+		events[i] = (struct pollfd){pidfd_open(children[i], 0), POLLIN};
+	poll(events, count, left > 0 ? (int)left : 0);
+	for (size_t i = 0; i < count; i++)
+		close(events[i].fd);
+}
+
 /* Kills generation after generation: the children of who died are ours then. */
 static unsigned kill_children(void)
 {
@@ -435,11 +449,9 @@ static unsigned kill_children(void)
 
 		if (count == 0)
 			return killed;
-		for (size_t i = 0; i < count; i++) {
-			kill(children[i], SIGKILL);
-			await_end(children[i], sp_deadline(10));
-			killed++;
-		}
+		for (size_t i = 0; i < count; i++)
+			killed += kill(children[i], SIGKILL) == 0;
+		await_one(children, count, sp_deadline(10));
 		reap_dead();
 	}
 }
@@ -459,7 +471,7 @@ unsigned sp_end_descendants(int seconds)
 			for (size_t i = 0; i < count; i++)
 				describe(children[i], 0);
 		else
-			await_end(children[0], until);
+			await_one(children, count, until);
 	} while (now() < until);
 	return kill_children();
 }

@@ -15,7 +15,7 @@ static struct sp_policy *load(const char *name)
 
 Test(policy_ready_made, each_loads_and_has_tests)
 {
-	static const char *const names[] = {"record", "build", "agent"};
+	static const char *const names[] = {"record", "build", "agent", "strict"};
 
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
 		cleanup_policy struct sp_policy *policy = load(names[i]);
