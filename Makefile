@@ -27,7 +27,7 @@ RUN_PACKAGES := curl
 TEST_PACKAGES := libcriterion-dev gdb strace
 LIVENESS_PACKAGES := bc binutils bsdutils debhelper default-jdk-headless dpkg-dev expect fakeroot gdb git golang-go \
 	nodejs parallel perl procps python3 strace util-linux
-BENCH_PACKAGES := dash strace sudo xz-utils
+BENCH_PACKAGES := bubblewrap dash strace sudo xz-utils
 
 # What a program built in this tree finds by name without being installed; `make install` sets the final place.
 POLICY_DIR := $(CURDIR)/policies

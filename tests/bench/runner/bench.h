@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum contestant { NATIVE, FLOOR, ATTACHED, ONESHOT, STRACE, SUDO, CONTESTANTS };
+enum contestant { NATIVE, FLOOR, ATTACHED, ONESHOT, STRACE, SUDO, BWRAP, CONTESTANTS };
 extern const char *const contestant_names[CONTESTANTS];
 
 enum { FIELDS_MAX = 3, WORDS_MAX = 8 };
@@ -24,6 +24,7 @@ struct workload {
 	int repeat; /* runs for one sample, their mean counts; 0: 1 */
 	int rounds_max; /* 0: no limit: long ones */
 	bool freeze; /* the floor freezes, too */
+	bool confined; /* under policies/strict.yaml, and beside bwrap with the same namespaces */
 	bool package; /* needs the source of a real package */
 	bool per_exec; /* enough execs to say what one takes from the supervisor */
 };
@@ -36,7 +37,7 @@ struct statistic {
 struct cell {
 	double *samples; /* nanoseconds, one a round */
 	size_t count;
-	char *missing; /* why there are none; NULL: there are */
+	char *missing; /* why there are none, "": it is another discipline; NULL: there are */
 };
 
 struct row {

@@ -18,9 +18,9 @@
 #include <unistd.h>
 
 /* Seconds. A contestant may take that long, and LENIENCE times as long as native. */
-enum { ARGV_MAX = 32, DEADLINE = 20, LENIENCE = 10, PREPARE_DEADLINE = 600, NATIVE_DEADLINE = 600 };
+enum { ARGV_MAX = 64, DEADLINE = 20, LENIENCE = 10, PREPARE_DEADLINE = 600, NATIVE_DEADLINE = 600 };
 
-const char *const contestant_names[CONTESTANTS] = {"native", "floor", "attached", "oneshot", "strace", "sudo"};
+const char *const contestant_names[CONTESTANTS] = {"native", "floor", "attached", "oneshot", "strace", "sudo", "bwrap"};
 
 #define SHELL_LOOP(count, body) "i=0; while [ $i -lt " count " ]; do " body "; i=$((i+1)); done"
 
@@ -51,11 +51,12 @@ static const struct workload workloads[] = {
 	{"idle1000", "200 execs beside 1,000", {"bench/idle", "1000", "200", "/bin/true"}, .fields = {"ns"}},
 	{"idle10000", "200 execs beside 10,000", {"bench/idle", "10000", "200", "/bin/true"}, .fields = {"ns"}, .rounds_max = 3},
 	{"startup", "run -- true", {"/bin/true"}, .repeat = 20},
+	{"confined", "the same, confined", {"/bin/true"}, .repeat = 20, .confined = true},
 };
 /* clang-format on */
 
 struct bench {
-	char build[PATH_MAX], policy[PATH_MAX];
+	char build[PATH_MAX], policy[PATH_MAX], strict[PATH_MAX];
 	char *scratch; /* the working directory of everything that is measured */
 	const char *source; /* NULL: none */
 	const char *only; /* names of rows; NULL: all */
@@ -122,25 +123,41 @@ static void add_all(struct command *command, const char *const words[])
 		add(command, strdup(*words));
 }
 
-static void add_sallyport(const struct bench *b, struct command *command, const char *tracking)
+static void add_sallyport(const struct bench *b, struct command *command, const char *tracking, bool confined)
 {
 	add(command, text("%s/sallyport", b->build));
-	add_all(command, (const char *const[]){"run", "--tracking", tracking, "-p", b->policy, "--audit", "audit.db",
+	add_all(command, (const char *const[]){"run", "--tracking", tracking, "-p", confined ? b->strict : b->policy,
+					       "--audit", "audit.db", "--", NULL});
+}
+
+/* What policies/strict.yaml says of namespaces and of the root directory. */
+static void add_bwrap(struct command *command)
+{
+	static const char *const trees[] = {
+		"/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache"};
+
+	add_all(command, (const char *const[]){"bwrap", "--unshare-user", "--unshare-pid", "--unshare-net",
+					       "--unshare-ipc", "--unshare-uts", "--unshare-cgroup",
+					       "--die-with-parent", "--new-session", "--clearenv", NULL});
+	for (size_t i = 0; i < sizeof(trees) / sizeof(*trees); i++)
+		add_all(command, (const char *const[]){"--ro-bind", trees[i], trees[i], NULL});
+	add_all(command, (const char *const[]){"--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--chdir", "/tmp",
 					       "--", NULL});
 }
 
-static void add_contestant(const struct bench *b, struct command *command, enum contestant who, bool freeze)
+static void add_contestant(const struct bench *b, struct command *command, enum contestant who,
+			   const struct workload *workload)
 {
 	switch (who) {
 	case FLOOR:
 		add(command, text("%s/tests/bench/floor", b->build));
-		if (freeze)
+		if (workload->freeze)
 			add(command, strdup("--freeze"));
 		add(command, strdup("--"));
 		break;
 	case ATTACHED:
 	case ONESHOT:
-		add_sallyport(b, command, contestant_names[who]);
+		add_sallyport(b, command, contestant_names[who], workload->confined);
 		break;
 	case STRACE:
 		add_all(command, (const char *const[]){"strace", "-f", "--seccomp-bpf", "-e", "trace=execve", "-o",
@@ -148,6 +165,9 @@ static void add_contestant(const struct bench *b, struct command *command, enum 
 		break;
 	case SUDO:
 		add_all(command, (const char *const[]){"sudo", "-n", "--", NULL});
+		break;
+	case BWRAP:
+		add_bwrap(command);
 		break;
 	default:
 		break;
@@ -190,7 +210,7 @@ static struct run run_as(const struct bench *b, enum contestant who, const struc
 		if (prepared.status != 0)
 			fprintf(stderr, "bench: cannot prepare %s: %s\n", workload->name, prepared.output);
 	}
-	add_contestant(b, &command, who, workload->freeze);
+	add_contestant(b, &command, who, workload);
 	add_workload(b, &command, workload);
 	return run_command(command.argv, deadline, count);
 }
@@ -299,6 +319,14 @@ static int rounds_of(const struct bench *b, const struct workload *workload)
 	return workload->rounds_max > 0 && workload->rounds_max < rounds ? workload->rounds_max : rounds;
 }
 
+/* Those that only supervise do not confine, and bwrap only confines. */
+static bool takes_part(enum contestant who, const struct workload *workload)
+{
+	if (who == NATIVE || who == ATTACHED || who == ONESHOT)
+		return true;
+	return workload->confined == (who == BWRAP);
+}
+
 /* Round 0 fills the caches. Who begins changes from round to round. */
 static void measure(struct bench *b, struct row *rows, size_t count)
 {
@@ -306,8 +334,11 @@ static void measure(struct bench *b, struct row *rows, size_t count)
 	int rounds = rounds_of(b, rows->workload);
 
 	for (int who = 0; who < CONTESTANTS; who++)
-		for (size_t i = 0; i < count && b->results.absent[who] != NULL; i++)
-			rows[i].cells[who].missing = strdup(b->results.absent[who]);
+		for (size_t i = 0; i < count; i++)
+			if (!takes_part((enum contestant)who, rows->workload))
+				rows[i].cells[who].missing = strdup("");
+			else if (b->results.absent[who] != NULL)
+				rows[i].cells[who].missing = strdup(b->results.absent[who]);
 	for (int round = 0; round <= rounds; round++)
 		for (int i = 0; i < CONTESTANTS; i++) {
 			enum contestant who = (enum contestant)((i + round) % CONTESTANTS);
@@ -462,7 +493,8 @@ int main(int argc, char *argv[])
 	b.source = argv[2][0] != '\0' ? argv[2] : NULL;
 	if (b.source != NULL)
 		setenv("SOURCE", b.source, 1);
-	if (realpath(argv[1], b.build) == NULL || realpath("policies/record.yaml", b.policy) == NULL)
+	if (realpath(argv[1], b.build) == NULL || realpath("policies/record.yaml", b.policy) == NULL ||
+	    realpath("policies/strict.yaml", b.strict) == NULL)
 		return fail("no build directory or policies here");
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	run_prepare();

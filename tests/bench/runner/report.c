@@ -146,6 +146,7 @@ static void report_missing(FILE *out, const struct results *results)
 		}
 		for (size_t i = 0; i < results->row_count; i++)
 			if (results->rows[i].cells[who].missing != NULL &&
+			    results->rows[i].cells[who].missing[0] != '\0' &&
 			    results->rows[i].field == results->rows[i].workload->fields[0])
 				fprintf(out, "%s in \"%s\": %s\n", contestant_names[who],
 					results->rows[i].workload->title, results->rows[i].cells[who].missing);
@@ -230,7 +231,7 @@ static double worst_to_peer(const struct results *r)
 	double worst = NAN;
 
 	for (size_t i = 0; i < r->row_count; i++)
-		for (int who = STRACE; who <= SUDO; who++) {
+		for (int who = STRACE; who <= BWRAP; who++) {
 			struct statistic s;
 
 			if (compare(&r->rows[i], ATTACHED, (enum contestant)who, &s) && !(s.median <= worst))
@@ -268,7 +269,7 @@ static void report_targets(FILE *out, const struct results *results)
 		fprintf(out, "%s\n", verdict(value, t->limit));
 	}
 	for (size_t i = 0; i < results->row_count; i++)
-		for (int who = STRACE; who <= SUDO; who++) {
+		for (int who = STRACE; who <= BWRAP; who++) {
 			struct statistic s;
 			char title[64];
 
