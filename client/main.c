@@ -18,6 +18,8 @@ static const struct command {
 	const char *summary;
 } commands[] = {
 	{"run", sp_cmd_run, "supervise a command and everything it starts"},
+	{"ps", sp_cmd_ps, "list the jobs that run"},
+	{"kill", sp_cmd_kill, "kill every process of a job, and wait until none is left"},
 	{"log", sp_cmd_log, "show what ran, what was refused, and by which rule"},
 	{"policy", sp_cmd_policy, "check a policy file, or ask it about one command line"},
 	{"doctor", sp_cmd_doctor, "tell what works on this machine, what does not, and why"},
