@@ -237,22 +237,35 @@ static void on_connection(uv_poll_t *handle, int status, int events)
 		continue;
 }
 
-/* The name is too long for a socket address where the directory's is; through its fd it never is. */
+void sp_control_serve(struct sp_control *control)
+{
+	struct client *client, *following;
+
+	if (control == NULL || control->socket < 0)
+		return;
+	on_connection(&control->listening, 0, UV_READABLE);
+	sp_list_each_safe (client, following, &control->clients, link)
+		on_request(&client->poll, 0, UV_READABLE);
+}
+
+/* The name is too long for a socket address where the directory's is; through its fd it never is. Nobody may find
+ * a socket that does not listen yet: it would be taken for what a dead supervisor has left. */
 static int listen_at(int directory, const char *name)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	char path[SP_PROC_NAME];
+	char path[SP_PROC_NAME], hidden[32];
 	cleanup_close int socket_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (socket_fd < 0)
 		return -errno;
-	(void)snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", sp_proc_own_fd(path, directory), name);
+	(void)snprintf(hidden, sizeof hidden, ".%s", name);
+	(void)snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", sp_proc_own_fd(path, directory), hidden);
 	if (bind(socket_fd, (const struct sockaddr *)&address, sizeof address) != 0)
 		return -errno;
-	if (listen(socket_fd, BACKLOG) == 0)
+	if (listen(socket_fd, BACKLOG) == 0 && renameat(directory, hidden, directory, name) == 0)
 		return sp_steal_fd(&socket_fd);
 	int err = -errno;
-	(void)unlinkat(directory, name, 0);
+	(void)unlinkat(directory, hidden, 0);
 	return err;
 }
 

@@ -32,6 +32,9 @@ struct sp_control_subject {
  * all. NULL: out of memory. */
 [[nodiscard]] struct sp_control *sp_control_new(uv_loop_t *loop, const struct sp_control_subject *subject);
 
+/* Answers what has been asked by now, without waiting for the loop. NULL is fine. */
+void sp_control_serve(struct sp_control *control);
+
 /* The job is done: tells those who wait for that. Freed by the loop. */
 void sp_control_close(struct sp_control *control);
 

@@ -354,6 +354,8 @@ static void on_signal(struct run *r, const struct signalfd_siginfo *info)
 		return;
 	}
 	if (signal == SIGCONT) {
+		/* `sallyport kill` wakes us, so that we read what it wants: the program shall not run before that. */
+		sp_control_serve(r->control);
 		if (r->root_stopped)
 			(void)kill(sp_job_root(r->job), SIGCONT);
 		return;
