@@ -36,6 +36,9 @@
 
 enum { PATIENCE = 30 /* seconds */, NO_JOB = 1 /* exit status of sallyport kill */ };
 
+/* The dead count until they are reaped: a supervisor that falls behind must not take all process ids of the machine. */
+static const char policy_text[] = "version: 1\nname: bomb\nexec: {default: allow}\nlimits: {processes: 1000}\n";
+
 struct options {
 	long rounds;
 	const char *processes, *tracking;
@@ -46,7 +49,7 @@ struct options {
 
 /* Where the user finds the programs, whatever the tree's permissions. */
 struct place {
-	char directory[32], sallyport[64], bomb[64], audit[64];
+	char directory[32], sallyport[64], bomb[64], audit[64], policy[64];
 };
 
 [[gnu::noreturn, gnu::format(printf, 1, 2)]] static void give_up(const char *format, ...)
@@ -121,6 +124,10 @@ static void open_place(struct place *place, const struct options *o)
 	(void)snprintf(place->sallyport, sizeof place->sallyport, "%s/sallyport", place->directory);
 	(void)snprintf(place->bomb, sizeof place->bomb, "%s/bomb", place->directory);
 	(void)snprintf(place->audit, sizeof place->audit, "%s/audit.db", place->directory);
+	(void)snprintf(place->policy, sizeof place->policy, "%s/policy.yaml", place->directory);
+	cleanup_file FILE *policy = fopen(place->policy, "we");
+	if (policy == NULL || fputs(policy_text, policy) < 0)
+		give_up("no policy: %s", strerror(errno));
 	copy_program(o->sallyport, place->sallyport);
 	copy_program(o->bomb, place->bomb);
 }
@@ -240,22 +247,16 @@ static void end_all(void)
 /* Returns the time it took to empty the job, or -1 if something was alive then. */
 static int64_t explode(const struct place *place, const struct options *o)
 {
-	char *const argv[] = {(char *)place->sallyport,
-			      (char *)"run",
-			      (char *)"--audit",
-			      (char *)place->audit,
-			      (char *)"--tracking",
-			      (char *)o->tracking,
-			      (char *)"--",
-			      (char *)place->bomb,
-			      (char *)o->processes,
-			      NULL};
+	char *const argv[] = {(char *)place->sallyport, (char *)"run",        (char *)"--audit",
+			      (char *)place->audit,     (char *)"-p",         (char *)place->policy,
+			      (char *)"--tracking",     (char *)o->tracking,  (char *)"--",
+			      (char *)place->bomb,      (char *)o->processes, NULL};
 	int64_t took = 0;
 	int ends[2];
 
 	if (pipe2(ends, O_CLOEXEC) != 0)
 		give_up("pipe: %s", strerror(errno));
-	const pid_t child = start(o->control ? argv + 7 : argv, ends[1], -1);
+	const pid_t child = start(o->control ? argv + 9 : argv, ends[1], -1);
 	(void)close(ends[1]);
 	await_ready(ends[0]);
 	if (o->control)
