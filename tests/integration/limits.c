@@ -264,7 +264,7 @@ sp_lab_test(kill, what_a_dead_supervisor_left)
 	cr_assert_eq(access(socket, F_OK), 0, "%s", socket);
 	kill(child.pid, SIGKILL);
 	child.linger = 10;
-	cleanup_outcome struct sp_outcome outcome = sp_finish(&child);
+	[[maybe_unused]] cleanup_outcome struct sp_outcome outcome = sp_finish(&child);
 	cleanup_outcome struct sp_outcome list = sp_client(lab, sp_argv("ps"));
 	cr_assert_null(strstr(list.out.data, id), "%s", list.out.data);
 	cr_assert_neq(access(socket, F_OK), 0, "it is still there");
