@@ -66,7 +66,7 @@ PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/programs/*.c 
 ATTACK := $(BUILD)/tests/programs/attack
 TORTURE := $(addprefix $(BUILD)/tests/torture/,intruder weakened torture)
 
-STRESS := $(addprefix $(BUILD)/tests/stress/,kill scale)
+STRESS := $(addprefix $(BUILD)/tests/stress/,kill scale bomb)
 
 # What is not ours to free, where leaks are looked for.
 LEAKS := $(if $(findstring address,$(SANITIZE)),LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0 )
@@ -210,7 +210,7 @@ liveness: ## honest programs beside their native runs: same output, status, file
 
 stress: ## 10,000 kills at every state, and the sizes of a big job; FULL=1: the full sizes
 	@scripts/packages $(BUILD_PACKAGES)
-	@$(again) $(STRESS) $(PROGRAMS)
+	@$(again) all $(STRESS) $(PROGRAMS)
 	@tests/stress/run $(BUILD)
 
 bench: ## what supervision costs, beside native, a floor and others (ROUNDS=, ROWS='execstorm build', QUICK=1)

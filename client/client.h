@@ -10,6 +10,8 @@
 #define SP_EXIT_FAILURE 125
 
 [[nodiscard]] int sp_cmd_run(int argc, char **argv);
+[[nodiscard]] int sp_cmd_ps(int argc, char **argv);
+[[nodiscard]] int sp_cmd_kill(int argc, char **argv);
 [[nodiscard]] int sp_cmd_log(int argc, char **argv);
 [[nodiscard]] int sp_cmd_policy(int argc, char **argv);
 [[nodiscard]] int sp_cmd_doctor(int argc, char **argv);

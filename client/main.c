@@ -20,6 +20,8 @@ static const struct command {
 	bool confined; /* from its start: it starts nothing itself */
 } commands[] = {
 	{"run", sp_cmd_run, "supervise a command and everything it starts", false},
+	{"ps", sp_cmd_ps, "list the jobs that run", false},
+	{"kill", sp_cmd_kill, "kill every process of a job, and wait until none is left", false},
 	{"log", sp_cmd_log, "show what ran, what was refused, and by which rule", true},
 	{"policy", sp_cmd_policy, "check a policy file, or ask it about one command line", true},
 	{"doctor", sp_cmd_doctor, "tell what works on this machine, what does not, and why", false},

@@ -1,6 +1,7 @@
 /* sallyport run: supervises a command and its whole process tree, in place: same terminal, session and process group, same
  * exit status. Embedded: this process is the supervisor, and if it dies the kernel kills the tree. */
 #include "client.h"
+#include "control.h"
 #include "engine.h"
 #include "self/harden.h"
 #include "util/cleanup.h"
@@ -37,6 +38,7 @@ struct run {
 	sigset_t original_mask;
 	bool sigchld_was_ignored;
 	struct sp_job *job; /* NULL when it is done */
+	struct sp_control *control; /* NULL: the job cannot be found */
 	bool root_ended;
 	int root_stopped; /* by this signal; 0: it runs */
 	int status; /* exit status to give */
@@ -283,12 +285,21 @@ static void on_root_exit(struct sp_job *job, int status, void *context)
 		sp_job_kill(job);
 }
 
+static void on_notice(struct sp_job *job, const char *sentence, void *context)
+{
+	(void)job;
+	(void)context;
+	(void)fprintf(stderr, "sallyport: %s\n", sentence);
+}
+
 static void on_done(struct sp_job *job, void *context)
 {
 	struct run *r = context;
 
 	(void)job;
 	r->job = NULL;
+	if (r->control != NULL)
+		sp_control_close(r->control);
 	uv_close((uv_handle_t *)&r->signals, NULL);
 	uv_close((uv_handle_t *)&r->stop_self, NULL);
 	uv_stop(&r->loop);
@@ -319,6 +330,7 @@ static void on_launched(struct sp_job *job, const struct sp_launch_outcome *outc
 static const struct sp_job_events job_events = {
 	.launched = on_launched,
 	.launch_failed = on_launch_failed,
+	.notice = on_notice,
 	.root_stop = on_root_stop,
 	.root_exit = on_root_exit,
 	.done = on_done,
@@ -342,6 +354,8 @@ static void on_signal(struct run *r, const struct signalfd_siginfo *info)
 		return;
 	}
 	if (signal == SIGCONT) {
+		/* `sallyport kill` wakes us, so that we read what it wants: the program shall not run before that. */
+		sp_control_serve(r->control);
 		if (r->root_stopped)
 			(void)kill(sp_job_root(r->job), SIGCONT);
 		return;
@@ -425,6 +439,9 @@ static int start(struct run *r, struct sp_engine *engine, const struct sp_policy
 		(void)sp_audit_ready(audit, e); /* if it is the database that failed, it knows better why */
 		return -e->err;
 	}
+	/* Before what we give up: it listens on a socket of its own. */
+	const struct sp_control_subject subject = {r->job, sp_policy_name(policy), r->options.command};
+	r->control = sp_control_new(&r->loop, &subject);
 	/* The database was opened meanwhile. Without it nothing runs: the child still waits for the loop's word. */
 	err = sp_audit_ready(audit, e);
 	if (err == 0)

@@ -32,6 +32,8 @@ struct sp_job_events {
 	void (*launched)(struct sp_job *job, const struct sp_launch_outcome *outcome, void *context);
 	/* The program could not be started, and the reason. root_exit and done follow. */
 	void (*launch_failed)(struct sp_job *job, const struct sp_error *e, void *context);
+	/* A sentence for a person: a limit that was reached, or that cannot be had. May come from within sp_job_start(). */
+	void (*notice)(struct sp_job *job, const char *sentence, void *context);
 	/* The root process was stopped (signal) or continued (0) by job control. */
 	void (*root_stop)(struct sp_job *job, int signal, void *context);
 	/* The root process has ended: a status as waitpid(2) gives it. */
@@ -63,7 +65,7 @@ struct sp_job_plan {
  * NULL with *e filled on failure; nothing runs then. */
 [[nodiscard]] struct sp_job *sp_job_start(struct sp_engine *engine, const struct sp_job_plan *plan, struct sp_error *e);
 
-/* SIGKILL for every process of the job. */
+/* SIGKILL for every process of the job, and for all that is born from now on; done comes when none is left. */
 void sp_job_kill(struct sp_job *job);
 
 bool sp_job_has(const struct sp_job *job, pid_t pid); /* is this process or thread one of its tasks? */
@@ -72,7 +74,8 @@ uint64_t sp_job_id(const struct sp_job *job); /* as in the audit database */
 
 struct sp_job_counts {
 	uint64_t execs, denied, failed, mismatches; /* decisions; refused by us; refused by the kernel; attacks */
-	uint64_t processes; /* ever */
+	uint64_t processes, alive; /* ever; now */
+	uint64_t surplus; /* killed at their birth: more than limits.processes */
 	size_t tasks; /* now in the engine's index */
 	unsigned gates; /* now */
 	uint64_t audit_failures; /* records that could not be written */

@@ -2,6 +2,7 @@
 #include "job.h"
 
 #include "launch/launch.h"
+#include "limits/cgroup.h"
 #include "notify/listener.h"
 #include "ptrace/arch.h"
 #include "util/cleanup.h"
@@ -10,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +45,9 @@ struct sp_job {
 	bool hung_up; /* the listener: no task is under the filter any more */
 	bool killed; /* what is born now must not live */
 	bool ended; /* the last process is gone */
+	struct sp_cgroup *cgroup; /* limits of the tree; NULL: none */
+	int64_t process_limit; /* where no control group counts them; 0: none */
+	uv_timer_t wall; /* runs if there is a limit of time */
 	uv_timer_t hang_up; /* runs when the last known process is gone and the listener has not hung up */
 	uint64_t last_process, last_exec; /* keys given out */
 	struct sp_error refusal; /* why the root program was not run, if it was us */
@@ -53,6 +58,7 @@ static const struct sp_gate_ops gate_ops;
 static void on_notification(const struct seccomp_notif *notification, void *context);
 static void on_hung_up(void *context);
 static void on_no_hang_up(uv_timer_t *timer);
+static void on_wall(uv_timer_t *timer);
 static void on_channel(uv_poll_t *handle, int status, int events);
 static void close_channel(struct sp_job *job);
 static void close_handles(struct sp_job *job);
@@ -120,6 +126,7 @@ static void drop_job(struct sp_job **at)
 	if (job->keeper != NULL)
 		sp_gatekeeper_close(job->keeper);
 	sp_launch_end_init(&job->launched);
+	sp_cgroup_close(job->cgroup);
 	close_handles(job);
 }
 
@@ -176,6 +183,69 @@ static int explain_seize(struct sp_job *job, int err, struct sp_error *e)
 	return fatal != SP_STAGES ? explain_failure(job, &outcome, fatal, e) : err;
 }
 
+[[gnu::format(printf, 2, 3)]] static void notify(struct sp_job *job, const char *format, ...)
+{
+	char sentence[256];
+	va_list arguments;
+
+	if (job->events->notice == NULL)
+		return;
+	va_start(arguments, format);
+	(void)vsnprintf(sentence, sizeof sentence, format, arguments);
+	va_end(arguments);
+	job->events->notice(job, sentence, job->context);
+}
+
+/* What cannot be had is said, and the rest holds. Processes are then counted by us. */
+static void tell_limits(struct sp_job *job, const struct sp_tree_limits *limits)
+{
+	for (enum sp_tree_limit i = 0; i < SP_TREE_LIMITS; i++) {
+		const char *why = limits->err[i] == ENOTSUP ? "no control group here has it" : strerror(limits->err[i]);
+
+		if (limits->err[i] != 0 && i == SP_TREE_TASKS)
+			notify(job, "limits.processes: we count them, since no control group can (%s)", why);
+		else if (limits->err[i] != 0)
+			notify(job, "limits.%s does not hold for the tree: %s", sp_tree_limit_name(i), why);
+	}
+}
+
+/* Before the child is there: it shall not run a moment without. */
+static int prepare_limits(struct sp_job *job, const struct sp_confinement *asked, struct sp_error *e)
+{
+	struct sp_tree_limits limits = {
+		.value = {[SP_TREE_MEMORY] = asked->memory.value,
+			  [SP_TREE_TASKS] = asked->limits[SP_LIMIT_PROCESSES].value,
+			  [SP_TREE_CPU] = asked->milli_cpus.value},
+	};
+
+	if (asked->wall_seconds.given)
+		(void)uv_timer_start(&job->wall, on_wall, (uint64_t)asked->wall_seconds.value * 1000, 0);
+	if (!asked->memory.given && !asked->limits[SP_LIMIT_PROCESSES].given && !asked->milli_cpus.given)
+		return 0;
+	if (sp_cgroup_new(job->id, &limits, &job->cgroup) != 0)
+		return sp_fail(e, ENOMEM, "out of memory");
+	if (limits.err[SP_TREE_TASKS] != 0)
+		job->process_limit = limits.value[SP_TREE_TASKS];
+	tell_limits(job, &limits);
+	return 0;
+}
+
+static void on_wall(uv_timer_t *timer)
+{
+	struct sp_job *job = timer->data;
+
+	notify(job, "killed after %" PRId64 " s: limits.wall_seconds",
+	       sp_policy_confinement(job->policy)->wall_seconds.value);
+	sp_job_kill(job);
+}
+
+static int enter_cgroup(const struct sp_job *job, struct sp_error *e)
+{
+	int err = job->cgroup != NULL ? sp_cgroup_add(job->cgroup, job->root_pid) : 0;
+
+	return err == 0 ? 0 : sp_fail(e, -err, "cannot put it into its control group: %s", strerror(-err));
+}
+
 static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struct sp_error *e)
 {
 	const struct sp_launch launch = {
@@ -189,8 +259,9 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 		.confinement = sp_policy_confinement(plan->policy),
 		.cwd = plan->cwd,
 	};
-	int err = sp_launch_fork(&launch, &job->launched, e);
-
+	int err = prepare_limits(job, launch.confinement, e);
+	if (err == 0)
+		err = sp_launch_fork(&launch, &job->launched, e);
 	/* In one-shot tracking it is the fork that is refused: somebody would have to trace us for it, who cannot. */
 	if (err == -EAGAIN && sp_tracer_possible(e) != 0)
 		return -EBUSY;
@@ -207,10 +278,13 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 	job->open_handles++;
 	job->channel.data = job;
 	(void)uv_poll_start(&job->channel, UV_READABLE, on_channel);
-	err = sp_tracer_seize(job->tools.gate.tracer, job->root_pid, job, job->one_shot, &job->root, e);
-	if (err == 0)
-		return 0;
-	err = explain_seize(job, err, e);
+	err = enter_cgroup(job, e);
+	if (err == 0) {
+		err = sp_tracer_seize(job->tools.gate.tracer, job->root_pid, job, job->one_shot, &job->root, e);
+		if (err == 0)
+			return 0;
+		err = explain_seize(job, err, e);
+	}
 	end_child(job);
 	return err;
 }
@@ -233,7 +307,9 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 	sp_list_init(&job->processes);
 	(void)uv_timer_init(tools->gate.loop, &job->hang_up);
 	job->hang_up.data = job;
-	job->open_handles = 1;
+	(void)uv_timer_init(tools->gate.loop, &job->wall);
+	job->wall.data = job;
+	job->open_handles = 2;
 	const struct sp_gate_settings settings = {
 		.want_env = sp_policy_wants_env(plan->policy),
 		.without_freeze = (plan->weaknesses & SP_WITHOUT_FREEZE) != 0,
@@ -271,6 +347,7 @@ void sp_job_kill(struct sp_job *job)
 	const struct sp_process *process;
 
 	job->killed = true;
+	sp_cgroup_kill(job->cgroup);
 	sp_list_each (process, &job->processes, job_link)
 		sp_tracer_kill(process);
 }
@@ -332,11 +409,21 @@ struct sp_gatekeeper *sp_job_gatekeeper(const struct sp_job *job)
 
 /* --- processes --- */
 
+/* One more than may be: it is there already, but has not run. To its parent it looks as if it had been killed at once. */
+static void end_surplus(struct sp_job *job, const struct sp_process *process)
+{
+	sp_tracer_kill(process);
+	if (job->counts.surplus++ == 0)
+		notify(job, "limits.processes: there are %" PRId64 "; who is born beyond that is killed at once",
+		       job->process_limit);
+}
+
 void sp_job_process_born(struct sp_job *job, struct sp_process *process)
 {
 	process->key = ++job->last_process;
 	sp_list_add(&job->processes, &process->job_link);
 	job->counts.processes++;
+	job->counts.alive++;
 	const struct sp_audit_process record = {
 		.job = job->id,
 		.process = process->key,
@@ -348,6 +435,8 @@ void sp_job_process_born(struct sp_job *job, struct sp_process *process)
 		(void)recorded(job, sp_audit_process(job->tools.audit, &record));
 	if (job->killed)
 		sp_tracer_kill(process);
+	else if (job->process_limit > 0 && job->counts.alive > (uint64_t)job->process_limit)
+		end_surplus(job, process);
 }
 
 void sp_job_process_gone(struct sp_job *job, struct sp_process *process)
@@ -355,6 +444,7 @@ void sp_job_process_gone(struct sp_job *job, struct sp_process *process)
 	const struct sp_audit_exit record = {
 		.job = job->id, .process = process->key, .time = now(), .status = process->status};
 
+	job->counts.alive--;
 	if (job->tools.audit != NULL)
 		(void)recorded(job, sp_audit_exit(job->tools.audit, &record));
 	if (process == job->root) {
@@ -408,6 +498,7 @@ static void finish(struct sp_job *job)
 	sp_listener_close(job->listener);
 	job->listener = NULL;
 	sp_launch_end_init(&job->launched);
+	sp_cgroup_close(sp_steal_ptr(job->cgroup));
 	if (job->events->done != NULL)
 		job->events->done(job, job->context);
 	sp_gatekeeper_close(job->keeper);
@@ -431,6 +522,7 @@ static void close_handles(struct sp_job *job)
 	job->ended = true;
 	if (job->launching)
 		close_channel(job);
+	uv_close((uv_handle_t *)&job->wall, on_handle_closed);
 	uv_close((uv_handle_t *)&job->hang_up, on_handle_closed);
 }
 
@@ -560,7 +652,8 @@ static void on_channel(uv_poll_t *handle, int status, int events)
 /* One-shot tracking: the child will be known. A fork that could not be followed does not happen. */
 static void let_fork(struct sp_job *job, struct sp_task *caller, uint64_t id)
 {
-	int err = job->killed ? -EAGAIN : sp_tracer_let_fork(job->tools.gate.tracer, caller);
+	const bool full = job->process_limit > 0 && job->counts.alive >= (uint64_t)job->process_limit;
+	int err = job->killed || full ? -EAGAIN : sp_tracer_let_fork(job->tools.gate.tracer, caller);
 
 	(void)sp_listener_answer(job->listener, id, err == 0 ? 0 : EAGAIN);
 }
@@ -587,6 +680,7 @@ static void take_over(struct sp_job *job, struct sp_process *process)
 		return;
 	for (struct sp_process *each = process; each != NULL; each = next_in_tree(each, process)) {
 		sp_list_del(&each->job_link);
+		former->counts.alive--;
 		each->job = job;
 		sp_job_process_born(job, each);
 	}

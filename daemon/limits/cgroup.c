@@ -1,0 +1,346 @@
+/* See cgroup.h. Where groups may be made is asked of the kernel: /proc/self/cgroup says where we are in each hierarchy,
+ * /proc/self/mountinfo where that can be seen. */
+#include "limits/cgroup.h"
+
+#include "util/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define PREFIX "sallyport-"
+/* Where we go ourselves: a group of version 2 whose groups have controllers may have no process of its own. */
+#define OWN_GROUP "sallyport-supervisor"
+
+enum { CPU_PERIOD = 100000 }; /* microseconds: the kernel's own default */
+
+/* Memory is limited by version 2 alone: in version 1 swap is counted elsewhere, and since Linux 6.11 it is compiled in only
+ * where somebody asks for it. */
+static const struct control {
+	const char *name; /* in a policy */
+	const char *controller;
+	const char *unified, *legacy; /* the file with the limit, in versions 2 and 1; NULL: not there */
+} controls[SP_TREE_LIMITS] = {
+	[SP_TREE_MEMORY] = {"memory", "memory", "memory.max", NULL},
+	[SP_TREE_TASKS] = {"processes", "pids", "pids.max", "pids.max"},
+	[SP_TREE_CPU] = {"cpus", "cpu", "cpu.max", "cpu.cfs_quota_us"},
+};
+
+struct group {
+	char path[PATH_MAX];
+	bool unified;
+};
+
+struct sp_cgroup {
+	struct group groups[SP_TREE_LIMITS]; /* each once: version 2 has one for all */
+	size_t count;
+};
+
+static int find_own_group(const char *controller, bool unified, char path[static PATH_MAX]);
+static int make_group(struct sp_cgroup *cgroup, const struct group *parent, uint64_t id, const struct group **made);
+
+const char *sp_tree_limit_name(enum sp_tree_limit limit)
+{
+	return controls[limit].name;
+}
+
+/* --- files of a group --- */
+
+static int open_file(const char *group, const char *file, int flags)
+{
+	char path[PATH_MAX];
+
+	if (snprintf(path, sizeof path, "%s/%s", group, file) >= (int)sizeof path)
+		return -ENAMETOOLONG;
+	int fd = open(path, flags | O_CLOEXEC);
+	return fd >= 0 ? fd : -errno;
+}
+
+static int write_file(const char *group, const char *file, const char *text)
+{
+	cleanup_close int fd = open_file(group, file, O_WRONLY);
+
+	if (fd < 0)
+		return fd;
+	return write(fd, text, strlen(text)) >= 0 ? 0 : -errno;
+}
+
+static ssize_t read_file(const char *group, const char *file, char *text, size_t size)
+{
+	cleanup_close int fd = open_file(group, file, O_RDONLY);
+
+	if (fd < 0)
+		return fd;
+	ssize_t n = read(fd, text, size - 1);
+	text[n > 0 ? n : 0] = '\0';
+	return n >= 0 ? n : -errno;
+}
+
+static bool has_word(const char *text, const char *word, const char *separators)
+{
+	const size_t length = strlen(word);
+
+	for (size_t n; *text != '\0'; text += n + (text[n] != '\0')) {
+		n = strcspn(text, separators);
+		if (n == length && strncmp(text, word, n) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool lists(const char *group, const char *file, const char *controller)
+{
+	char text[512];
+
+	return read_file(group, file, text, sizeof text) > 0 && has_word(text, controller, " \n");
+}
+
+/* --- the groups of a job --- */
+
+/* Is nobody there but us? Then we can go elsewhere. */
+static bool is_alone(const char *group)
+{
+	char text[64], own[16];
+
+	(void)snprintf(own, sizeof own, "%d\n", getpid());
+	return read_file(group, "cgroup.procs", text, sizeof text) > 0 && strcmp(text, own) == 0;
+}
+
+static int step_aside(const char *group)
+{
+	char path[PATH_MAX];
+
+	if (!is_alone(group))
+		return -EBUSY;
+	if (snprintf(path, sizeof path, "%s/" OWN_GROUP, group) >= (int)sizeof path)
+		return -ENAMETOOLONG;
+	if (mkdir(path, 0755) != 0 && errno != EEXIST)
+		return -errno;
+	return write_file(path, "cgroup.procs", "0");
+}
+
+/* Groups below this one of version 2 get the controller. */
+static int delegate(const char *group, const char *controller)
+{
+	char word[32];
+
+	if (lists(group, "cgroup.subtree_control", controller))
+		return 0;
+	(void)snprintf(word, sizeof word, "+%s", controller);
+	int err = write_file(group, "cgroup.subtree_control", word);
+	if (err == -EBUSY && (err = step_aside(group)) == 0)
+		err = write_file(group, "cgroup.subtree_control", word);
+	return err;
+}
+
+/* Ours, in the hierarchy that has the controller: version 2 if it does. 0; -ENOTSUP: none has; or another -errno. */
+static int find_parent(const struct control *control, struct group *parent)
+{
+	parent->unified = true;
+	if (find_own_group("", true, parent->path) == 0 &&
+	    lists(parent->path, "cgroup.controllers", control->controller))
+		return delegate(parent->path, control->controller);
+	parent->unified = false;
+	return control->legacy != NULL ? find_own_group(control->controller, false, parent->path) : -ENOTSUP;
+}
+
+static int set_limit(const struct group *group, enum sp_tree_limit limit, int64_t value)
+{
+	const struct control *control = &controls[limit];
+	const int64_t number = limit == SP_TREE_CPU ? value * CPU_PERIOD / 1000 : value;
+	char text[32];
+
+	(void)snprintf(text, sizeof text, "%" PRId64, number);
+	return write_file(group->path, group->unified ? control->unified : control->legacy, text);
+}
+
+static int apply(struct sp_cgroup *cgroup, uint64_t id, enum sp_tree_limit limit, int64_t value)
+{
+	const struct group *group = NULL;
+	struct group parent;
+
+	int err = find_parent(&controls[limit], &parent);
+	if (err == 0)
+		err = make_group(cgroup, &parent, id, &group);
+	return err == 0 ? set_limit(group, limit, value) : err;
+}
+
+int sp_cgroup_new(uint64_t id, struct sp_tree_limits *limits, struct sp_cgroup **out)
+{
+	struct sp_cgroup *cgroup = calloc(1, sizeof *cgroup);
+
+	*out = NULL;
+	if (cgroup == NULL)
+		return -ENOMEM;
+	for (enum sp_tree_limit i = 0; i < SP_TREE_LIMITS; i++)
+		limits->err[i] = limits->value[i] > 0 ? -apply(cgroup, id, i, limits->value[i]) : 0;
+	if (cgroup->count == 0)
+		free(cgroup);
+	else
+		*out = cgroup;
+	return 0;
+}
+
+int sp_cgroup_add(const struct sp_cgroup *cgroup, pid_t pid)
+{
+	char text[16];
+	int err = 0;
+
+	(void)snprintf(text, sizeof text, "%d", pid);
+	for (size_t i = 0; i < cgroup->count && err == 0; i++)
+		err = write_file(cgroup->groups[i].path, "cgroup.procs", text);
+	return err;
+}
+
+void sp_cgroup_kill(const struct sp_cgroup *cgroup)
+{
+	for (size_t i = 0; cgroup != NULL && i < cgroup->count; i++)
+		if (cgroup->groups[i].unified)
+			(void)write_file(cgroup->groups[i].path, "cgroup.kill", "1");
+}
+
+void sp_cgroup_close(struct sp_cgroup *cgroup)
+{
+	for (size_t i = 0; cgroup != NULL && i < cgroup->count; i++)
+		(void)rmdir(cgroup->groups[i].path);
+	free(cgroup);
+}
+
+/* --- making one --- */
+
+/* "sallyport-PID-ID" of a supervisor that is dead, which could not remove it. What is not empty cannot be removed. */
+static void remove_stale(const char *parent)
+{
+	cleanup_directory DIR *directory = opendir(parent);
+	const struct dirent *entry;
+	int pid;
+
+	while (directory != NULL && (entry = readdir(directory)) != NULL)
+		if (sscanf(entry->d_name, PREFIX "%d-", &pid) == 1 && pid > 0 && kill(pid, 0) != 0 && errno == ESRCH)
+			(void)unlinkat(dirfd(directory), entry->d_name, AT_REMOVEDIR);
+}
+
+static int make_group(struct sp_cgroup *cgroup, const struct group *parent, uint64_t id, const struct group **made)
+{
+	struct group *group = &cgroup->groups[cgroup->count];
+
+	group->unified = parent->unified;
+	if (snprintf(group->path, sizeof group->path, "%s/" PREFIX "%d-%016" PRIx64, parent->path, getpid(), id) >=
+	    (int)sizeof group->path)
+		return -ENAMETOOLONG;
+	for (size_t i = 0; i < cgroup->count; i++)
+		if (strcmp(cgroup->groups[i].path, group->path) == 0) {
+			*made = &cgroup->groups[i];
+			return 0;
+		}
+	remove_stale(parent->path);
+	if (mkdir(group->path, 0755) != 0)
+		return -errno;
+	cgroup->count++;
+	*made = group;
+	return 0;
+}
+
+/* --- where we are --- */
+
+/* Of a line of /proc/self/cgroup, ID:CONTROLLERS:PATH, the path if it is this hierarchy's. */
+static char *path_in_hierarchy(char *line, const char *controller)
+{
+	char *controllers = strchr(line, ':');
+	char *path = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
+
+	line[strcspn(line, "\n")] = '\0';
+	if (path == NULL)
+		return NULL;
+	*path++ = '\0';
+	/* Version 2 is the one that names none. */
+	bool is_it = controller[0] == '\0' ? controllers[1] == '\0' : has_word(controllers + 1, controller, ",");
+	return is_it ? path : NULL;
+}
+
+static int find_path(const char *controller, char path[static PATH_MAX])
+{
+	cleanup_file FILE *file = fopen("/proc/self/cgroup", "re");
+	cleanup_free char *line = NULL;
+	size_t size = 0;
+
+	while (file != NULL && getline(&line, &size, file) > 0) {
+		const char *found = path_in_hierarchy(line, controller);
+
+		if (found != NULL && strlen(found) < PATH_MAX) {
+			(void)strcpy(path, found);
+			return 0;
+		}
+	}
+	return -ENOTSUP;
+}
+
+/* A line of /proc/self/mountinfo: ID PARENT DEVICE ROOT POINT OPTIONS [TAG]... - TYPE SOURCE OPTIONS */
+struct mount {
+	const char *root, *point, *type, *options;
+};
+
+static bool parse_mount(char *line, struct mount *mount)
+{
+	char *words[5], *rest = strstr(line, " - ");
+	char *save;
+
+	if (rest == NULL)
+		return false;
+	*rest = '\0';
+	for (size_t i = 0; i < 5; i++) {
+		words[i] = strtok_r(i == 0 ? line : NULL, " ", &save);
+		if (words[i] == NULL)
+			return false;
+	}
+	mount->root = words[3];
+	mount->point = words[4];
+	mount->type = strtok_r(rest + 3, " ", &save);
+	(void)strtok_r(NULL, " ", &save);
+	mount->options = strtok_r(NULL, "\n", &save);
+	return mount->options != NULL;
+}
+
+/* The part of path below root; NULL: it is not below. */
+static const char *below(const char *path, const char *root)
+{
+	const size_t length = strcmp(root, "/") == 0 ? 0 : strlen(root);
+
+	return strncmp(path, root, length) == 0 && (path[length] == '/' || path[length] == '\0') ? path + length : NULL;
+}
+
+static bool shows(const struct mount *mount, const char *controller, bool unified)
+{
+	return unified ? strcmp(mount->type, "cgroup2") == 0
+		       : strcmp(mount->type, "cgroup") == 0 && has_word(mount->options, controller, ",");
+}
+
+/* Blanks in a mount point are escaped there; nobody mounts a hierarchy at such a place, and it would not be found. */
+static int find_own_group(const char *controller, bool unified, char path[static PATH_MAX])
+{
+	char group[PATH_MAX];
+	cleanup_file FILE *file = fopen("/proc/self/mountinfo", "re");
+	cleanup_free char *line = NULL;
+	struct mount mount;
+	size_t size = 0;
+
+	int err = find_path(controller, group);
+	if (err != 0)
+		return err;
+	char *last = strrchr(group, '/');
+	if (last != NULL && strcmp(last, "/" OWN_GROUP) == 0)
+		*last = '\0';
+	while (file != NULL && getline(&line, &size, file) > 0) {
+		if (!parse_mount(line, &mount) || !shows(&mount, controller, unified))
+			continue;
+		const char *rest = below(group, mount.root);
+		if (rest != NULL && strstr(rest, "/..") == NULL)
+			return snprintf(path, PATH_MAX, "%s%s", mount.point, rest) < PATH_MAX ? 0 : -ENAMETOOLONG;
+	}
+	return -ENOTSUP;
+}
