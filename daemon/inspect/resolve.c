@@ -19,7 +19,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-enum { SYMLINKS_MAX = 40 /* as the kernel: MAXSYMLINKS */, PROC_ROOT_INO = 1 };
+enum { SYMLINKS_MAX = 40 /* as the kernel: MAXSYMLINKS */, PROC_ROOT_INO = 1, TRIES_MAX = 10000 };
 
 static int open_fast(const struct sp_lookup *l, int base, const char *path, uint64_t scope, int flags);
 static bool surely_missing(const struct sp_lookup *l, int base, const char *path, uint64_t scope);
@@ -150,11 +150,17 @@ void sp_file_close(struct sp_file *file)
 	file->fd = -1;
 }
 
+/* EAGAIN: it would block (RESOLVE_CACHED); or a rename or a mount anywhere in the system came in between, and then it is to be tried
+ * again, openat2(2). Somebody may rename without end: after that many times the exec is refused. */
 static int open_how(int base, const char *path, uint64_t flags, uint64_t resolve)
 {
 	struct open_how how = {.flags = O_PATH | O_CLOEXEC | flags, .resolve = resolve};
-	long fd = syscall(SYS_openat2, base, path, &how, sizeof how);
+	const unsigned tries = (resolve & RESOLVE_CACHED) != 0 ? 1 : TRIES_MAX;
+	long fd = -1;
 
+	errno = EAGAIN;
+	for (unsigned i = 0; i < tries && fd < 0 && errno == EAGAIN; i++)
+		fd = syscall(SYS_openat2, base, path, &how, sizeof how);
 	return fd >= 0 ? (int)fd : -errno;
 }
 

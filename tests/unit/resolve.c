@@ -14,6 +14,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -898,6 +899,35 @@ Test(resolve, usual_paths_are_answered_on_the_loop)
 		}
 		cr_assert_neq(err, -EAGAIN, "%s", paths[i]);
 	}
+}
+
+static atomic_bool enough;
+
+static void *rename_on_and_on(void *context)
+{
+	(void)context;
+	while (!enough) {
+		(void)rename("d/inner", "d/renamed");
+		(void)rename("d/renamed", "d/inner");
+	}
+	return NULL;
+}
+
+/* Whoever may wait is never told to try again because somebody renames something. */
+Test(resolve, renames_do_not_matter)
+{
+	cleanup_caller struct caller c = start_caller(NULL, NULL);
+	const struct sp_lookup lookup = {.tid = c.tid, .tgid = c.tgid, .may_block = true};
+	pthread_t other;
+
+	cr_assert_eq(pthread_create(&other, NULL, rename_on_and_on, NULL), 0);
+	for (int i = 0; i < 20000; i++) {
+		cleanup_found struct sp_file file = {.fd = -1};
+		int err = sp_resolve(&lookup, AT_FDCWD, "d/../d/../d/../file", 0, &file);
+		cr_assert_eq(err, 0, "%s", strerror(-err));
+	}
+	enough = true;
+	cr_assert_eq(pthread_join(other, NULL), 0);
 }
 
 /* --- file systems that do not answer --- */
