@@ -1,11 +1,13 @@
 /* See engine.h and job.h: ties the gate to the policy and the audit trail, and the launch to the tracer. */
 #include "job.h"
 
+#include "judge.h"
 #include "launch/launch.h"
 #include "limits/cgroup.h"
 #include "notify/listener.h"
 #include "ptrace/arch.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/proc.h"
 
 #include <errno.h>
@@ -17,7 +19,6 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { FREEZE_DEADLINE = 5000, READ_DEADLINE = 5000, EXEC_DEADLINE = 5000, HANG_UP_AFTER = 3000 }; /* milliseconds */
@@ -29,6 +30,7 @@ struct sp_job {
 	const struct sp_job_events *events;
 	void *context;
 	uint64_t id;
+	struct sp_judge *judge;
 	struct sp_gatekeeper *keeper;
 	struct sp_listener *listener;
 	struct sp_list processes; /* struct sp_process.job_link */
@@ -49,12 +51,10 @@ struct sp_job {
 	int64_t process_limit; /* where no control group counts them; 0: none */
 	uv_timer_t wall; /* runs if there is a limit of time */
 	uv_timer_t hang_up; /* runs when the last known process is gone and the listener has not hung up */
-	uint64_t last_process, last_exec; /* keys given out */
-	struct sp_error refusal; /* why the root program was not run, if it was us */
+	uint64_t last_process; /* key given out */
 	struct sp_job_counts counts;
 };
 
-static const struct sp_gate_ops gate_ops;
 static void on_notification(const struct seccomp_notif *notification, void *context);
 static void on_hung_up(void *context);
 static void on_no_hang_up(uv_timer_t *timer);
@@ -64,15 +64,7 @@ static void close_channel(struct sp_job *job);
 static void close_handles(struct sp_job *job);
 static void finish(struct sp_job *job);
 
-static int64_t now(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_REALTIME, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* Counts what could not be recorded; execs are refused where their record fails, the rest must not stop the job. */
+/* Counts what could not be recorded, which must not stop the job. */
 static bool recorded(struct sp_job *job, int err)
 {
 	job->counts.audit_failures += err != 0;
@@ -103,7 +95,7 @@ static int record_job(struct sp_job *job, const struct sp_job_plan *plan)
 	(void)join_words(plan->argv, argv);
 	const struct sp_audit_job record = {
 		.job = job->id,
-		.time = now(),
+		.time = sp_now(),
 		.supervisor = getpid(),
 		.uid = getuid(),
 		.policy = sp_policy_name(plan->policy),
@@ -143,9 +135,10 @@ static int explain_failure(const struct sp_job *job, const struct sp_launch_outc
 {
 	const int err = outcome->stage[stage].err;
 	const char *what = strerror(err);
+	const struct sp_error *refusal = sp_judge_refusal(job->judge);
 
-	if (stage == SP_STAGE_EXEC && job->refusal.err != 0)
-		*e = job->refusal;
+	if (stage == SP_STAGE_EXEC && refusal->err != 0)
+		*e = *refusal;
 	else if (stage == SP_STAGE_EXEC)
 		(void)sp_fail(e, err, "%s", what);
 	else if (stage == SP_STAGE_FILTER && err == EBUSY)
@@ -322,7 +315,10 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 		sp_fail(e, errno, "no random numbers: %s", strerror(errno));
 		return NULL;
 	}
-	job->keeper = sp_gatekeeper_new(&tools->gate, &settings, &job->processes, &gate_ops, job);
+	const struct sp_judge_plan judge = {.job = job->id, .policy = plan->policy, .audit = tools->audit};
+	job->judge = sp_judge_new(&judge);
+	if (job->judge != NULL)
+		job->keeper = sp_gatekeeper_new(&tools->gate, &settings, &job->processes, &sp_judge_ops, job->judge);
 	if (job->keeper == NULL) {
 		sp_fail(e, ENOMEM, "out of memory");
 		return NULL;
@@ -393,8 +389,13 @@ uint64_t sp_job_id(const struct sp_job *job)
 struct sp_job_counts sp_job_counts(const struct sp_job *job)
 {
 	struct sp_job_counts counts = job->counts;
+	const struct sp_judge_counts judged = sp_judge_counts(job->judge);
 	const struct sp_gate_stats gates = sp_gatekeeper_stats(job->keeper);
 
+	counts.execs = judged.execs;
+	counts.denied = judged.denied;
+	counts.failed = judged.failed;
+	counts.audit_failures += judged.audit_failures;
 	counts.mismatches = gates.mismatches;
 	counts.illegal += gates.illegal;
 	counts.gates = sp_gatekeeper_active(job->keeper);
@@ -428,7 +429,7 @@ void sp_job_process_born(struct sp_job *job, struct sp_process *process)
 		.job = job->id,
 		.process = process->key,
 		.parent = process->parent != NULL ? process->parent->key : 0,
-		.time = now(),
+		.time = sp_now(),
 		.pid = process->tgid,
 	};
 	if (job->tools.audit != NULL)
@@ -442,7 +443,7 @@ void sp_job_process_born(struct sp_job *job, struct sp_process *process)
 void sp_job_process_gone(struct sp_job *job, struct sp_process *process)
 {
 	const struct sp_audit_exit record = {
-		.job = job->id, .process = process->key, .time = now(), .status = process->status};
+		.job = job->id, .process = process->key, .time = sp_now(), .status = process->status};
 
 	job->counts.alive--;
 	if (job->tools.audit != NULL)
@@ -490,7 +491,7 @@ void sp_job_group_stop(struct sp_job *job, const struct sp_process *process, int
 
 static void finish(struct sp_job *job)
 {
-	const struct sp_audit_job_end record = {.job = job->id, .time = now(), .status = job->root_status};
+	const struct sp_audit_job_end record = {.job = job->id, .time = sp_now(), .status = job->root_status};
 
 	if (job->tools.audit != NULL)
 		(void)recorded(job, sp_audit_job_end(job->tools.audit, &record));
@@ -513,6 +514,7 @@ static void on_handle_closed(uv_handle_t *handle)
 		return;
 	if (job->home > 0)
 		(void)close(job->home);
+	sp_judge_free(job->judge);
 	free(job);
 }
 
@@ -714,219 +716,3 @@ static void on_notification(const struct seccomp_notif *notification, void *cont
 	}
 	sp_tracer_forget_idle(tracer, (pid_t)notification->pid);
 }
-
-/* A decision with the words to record it by. */
-struct ruling {
-	enum sp_action action;
-	int err; /* what we answer; 0: the kernel goes on */
-	bool failed; /* err is the kernel's answer, given by us because we know it */
-	const char *rule, *reason;
-	uint32_t matched; /* rules, the winner included */
-	const char *const *others; /* ids of some of the rest */
-	size_t other_count;
-};
-
-/* Ids of rules as the record wants them. What does not fit is left out: the number of all is recorded too. */
-struct id_list {
-	char text[1024];
-	size_t size;
-};
-
-static struct id_list join_ids(const char *const *ids, size_t count)
-{
-	struct id_list list = {.size = 0};
-
-	for (size_t i = 0; i < count; i++) {
-		size_t length = strlen(ids[i]) + 1;
-
-		if (list.size + length > sizeof list.text)
-			break;
-		memcpy(list.text + list.size, ids[i], length);
-		list.size += length;
-	}
-	return list;
-}
-
-static struct ruling refuse_by(const char *rule, int err, const char *reason)
-{
-	return (struct ruling){.action = SP_DENY, .err = err, .rule = rule, .reason = reason};
-}
-
-/* What the inspection could not do. */
-static struct ruling rule_failure(const struct sp_inspection *in, int err)
-{
-	if (err == -EPERM)
-		return refuse_by("unstoppable", EPERM, "a process that could change it cannot be stopped");
-	if (err == -ETIMEDOUT)
-		return refuse_by("deadline", EAGAIN, "the caller could not be stopped and read in time");
-	if (in->ours)
-		return refuse_by("uninspectable", -err, in->reason);
-	/* The kernel will find the same; where the caller is another user than we are, it may find another errno, so it is
-	 * asked. Should it find a program all the same, that one was not approved, and is killed. */
-	return (struct ruling){
-		.action = SP_ALLOW, .err = in->same_user ? -err : 0, .failed = true, .rule = "unresolved"};
-}
-
-static struct sp_decision decide_file(const struct sp_job *job, const struct sp_file *file,
-				      const struct sp_strings *argv, const struct sp_strings *envp)
-{
-	const struct sp_exec exec = {
-		.path = file->path,
-		.anonymous = file->anonymous,
-		.foreign = file->foreign,
-		.argv = argv->item,
-		.argc = argv->count,
-		.envp = envp->item,
-		.envc = envp->count,
-	};
-	struct sp_decision decision;
-
-	sp_policy_decide(job->policy, &exec, &decision);
-	return decision;
-}
-
-static struct ruling rule_by_policy(const struct sp_job *job, const struct sp_inspection *in,
-				    struct sp_decision *winner)
-{
-	if (in->unreadable)
-		return refuse_by("unreadable", EACCES, "the file may not be read, so what runs could not be verified");
-	struct sp_decision decision = decide_file(job, &in->file, &in->argv, &in->envp);
-	if (in->interpreter.fd >= 0) {
-		/* A script is judged twice: as itself, and as its interpreter with what the kernel puts in front. */
-		struct sp_decision second = decide_file(job, &in->interpreter, &in->final_argv, &in->envp);
-
-		if (second.action > decision.action)
-			decision = second;
-	}
-	*winner = decision;
-	const size_t rest = decision.matched > 0 ? decision.matched - 1 : 0;
-	struct ruling ruling = {
-		.action = decision.action,
-		.rule = decision.rule,
-		.reason = decision.reason,
-		.matched = (uint32_t)decision.matched,
-		.others = winner->others,
-		.other_count = rest < SP_OTHERS ? rest : SP_OTHERS,
-	};
-	switch (decision.action) {
-	case SP_ALLOW:
-		break;
-	case SP_DENY:
-		ruling.err = decision.err;
-		break;
-	case SP_ASK:
-		ruling.err = EACCES;
-		if (ruling.reason == NULL)
-			ruling.reason = "a person would have to be asked, and nobody can be yet";
-		break;
-	case SP_KILL:
-		ruling.err = EPERM;
-		break;
-	}
-	return ruling;
-}
-
-static bool record_exec(struct sp_job *job, const struct sp_task *caller, const struct sp_inspection *in,
-			const struct ruling *ruling, uint64_t exec)
-{
-	const struct id_list others = join_ids(ruling->others, ruling->other_count);
-	const struct sp_audit_exec record = {
-		.job = job->id,
-		.process = caller->process->key,
-		.exec = exec,
-		.time = now(),
-		.tid = caller->tid,
-		.action = (int)ruling->action,
-		.err = ruling->err,
-		.matched = ruling->matched,
-		.rule = ruling->rule,
-		.reason = ruling->reason,
-		.path = {.data = in->path, .size = strlen(in->path)},
-		.resolved = {.data = in->file.path, .size = strlen(in->file.path)},
-		.argv = {.data = in->argv.data, .size = in->argv.size},
-		.argc = (uint32_t)in->argv.count,
-		.others = {.data = others.text, .size = others.size},
-	};
-
-	return job->tools.audit == NULL || recorded(job, sp_audit_exec(job->tools.audit, &record));
-}
-
-static void record_result(struct sp_job *job, uint64_t exec, enum sp_result result, int err, enum sp_verify verify,
-			  const char *detail)
-{
-	const struct sp_audit_result record = {.job = job->id,
-					       .exec = exec,
-					       .time = now(),
-					       .result = result,
-					       .err = err,
-					       .verify = verify,
-					       .detail = detail};
-
-	if (job->tools.audit != NULL)
-		(void)recorded(job, sp_audit_result(job->tools.audit, &record));
-}
-
-/* The one exec that `run` itself asked for: the person who typed it is told why it did not happen. */
-static void remember_refusal(struct sp_job *job, const struct sp_task *caller, const struct ruling *ruling)
-{
-	if (caller->process != job->root || job->root->generation > 0 || ruling->err == 0 || ruling->failed)
-		return;
-	(void)sp_fail(&job->refusal, ruling->err, "refused by rule %s%s%s", ruling->rule,
-		      ruling->reason != NULL ? ": " : "", ruling->reason != NULL ? ruling->reason : "");
-}
-
-/* SECCOMP_MODE_STRICT allows no exec at all; but for the one that starts the program, ours does not either. */
-static bool is_strict(const struct sp_job *job, const struct sp_task *caller)
-{
-	return sp_policy_confinement(job->policy)->strict &&
-	       (caller->process != job->root || caller->process->generation > 0);
-}
-
-static struct ruling refuse_strict(void)
-{
-	return (struct ruling){.action = SP_KILL, .err = EPERM, .rule = "strict", .reason = "syscalls.mode is strict"};
-}
-
-static struct sp_judgement judge(struct sp_task *caller, const struct sp_inspection *in, int err, void *context)
-{
-	struct sp_job *job = context;
-	struct sp_decision decision;
-	const struct ruling ruling = is_strict(job, caller) ? refuse_strict()
-				     : err != 0             ? rule_failure(in, err)
-							    : rule_by_policy(job, in, &decision);
-	const uint64_t exec = ++job->last_exec;
-
-	job->counts.execs++;
-	remember_refusal(job, caller, &ruling);
-	if (!record_exec(job, caller, in, &ruling, exec))
-		return (struct sp_judgement){.verdict = SP_REFUSE, .err = EIO};
-	if (ruling.err == 0)
-		return (struct sp_judgement){.verdict = SP_GO_ON, .exec = exec};
-	job->counts.denied += !ruling.failed;
-	job->counts.failed += ruling.failed;
-	record_result(job, exec, ruling.failed ? SP_RESULT_FAILED : SP_RESULT_DENIED, ruling.err, SP_VERIFY_NONE, NULL);
-	return (struct sp_judgement){.verdict = ruling.action == SP_KILL ? SP_REFUSE_AND_KILL : SP_REFUSE,
-				     .err = ruling.err};
-}
-
-static void outcome(struct sp_task *caller, uint64_t exec, enum sp_outcome outcome, int err, const char *detail,
-		    void *context)
-{
-	static const struct {
-		enum sp_result result;
-		enum sp_verify verify;
-	} as_recorded[] = {
-		[SP_OUTCOME_EXECED] = {SP_RESULT_EXECED, SP_VERIFY_OK},
-		[SP_OUTCOME_MISMATCH] = {SP_RESULT_EXECED, SP_VERIFY_MISMATCH},
-		[SP_OUTCOME_FAILED] = {SP_RESULT_FAILED, SP_VERIFY_NONE},
-		[SP_OUTCOME_RESTARTED] = {SP_RESULT_RESTARTED, SP_VERIFY_NONE},
-		[SP_OUTCOME_VANISHED] = {SP_RESULT_VANISHED, SP_VERIFY_NONE},
-	};
-	struct sp_job *job = context;
-
-	(void)caller;
-	job->counts.failed += outcome == SP_OUTCOME_FAILED;
-	record_result(job, exec, as_recorded[outcome].result, err, as_recorded[outcome].verify, detail);
-}
-
-static const struct sp_gate_ops gate_ops = {.judge = judge, .outcome = outcome};

@@ -1,0 +1,273 @@
+/* See judge.h. */
+#include "judge.h"
+
+#include "util/clock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct sp_judge {
+	uint64_t job;
+	const struct sp_policy *policy;
+	struct sp_audit *audit;
+	uint64_t last_exec; /* key given out */
+	struct sp_error refusal; /* why the root program was not run, if it was us */
+	struct sp_judge_counts counts;
+};
+
+struct sp_judge *sp_judge_new(const struct sp_judge_plan *plan)
+{
+	struct sp_judge *judge = calloc(1, sizeof *judge);
+
+	if (judge == NULL)
+		return NULL;
+	judge->job = plan->job;
+	judge->policy = plan->policy;
+	judge->audit = plan->audit;
+	return judge;
+}
+
+void sp_judge_free(struct sp_judge *judge)
+{
+	free(judge);
+}
+
+const struct sp_error *sp_judge_refusal(const struct sp_judge *judge)
+{
+	return &judge->refusal;
+}
+
+struct sp_judge_counts sp_judge_counts(const struct sp_judge *judge)
+{
+	return judge->counts;
+}
+
+/* Counts what could not be recorded; execs are refused where their record fails, the rest must not stop the job. */
+static bool recorded(struct sp_judge *judge, int err)
+{
+	judge->counts.audit_failures += err != 0;
+	return err == 0;
+}
+
+/* The job's first exec, which `run` itself asks for: the root is the first process of its job. */
+static bool is_first(const struct sp_task *caller)
+{
+	return caller->process->key == 1 && caller->process->generation == 0;
+}
+
+/* A decision with the words to record it by. */
+struct ruling {
+	enum sp_action action;
+	int err; /* what we answer; 0: the kernel goes on */
+	bool failed; /* err is the kernel's answer, given by us because we know it */
+	const char *rule, *reason;
+	uint32_t matched; /* rules, the winner included */
+	const char *const *others; /* ids of some of the rest */
+	size_t other_count;
+};
+
+/* Ids of rules as the record wants them. What does not fit is left out: the number of all is recorded too. */
+struct id_list {
+	char text[1024];
+	size_t size;
+};
+
+static struct id_list join_ids(const char *const *ids, size_t count)
+{
+	struct id_list list = {.size = 0};
+
+	for (size_t i = 0; i < count; i++) {
+		size_t length = strlen(ids[i]) + 1;
+
+		if (list.size + length > sizeof list.text)
+			break;
+		memcpy(list.text + list.size, ids[i], length);
+		list.size += length;
+	}
+	return list;
+}
+
+static struct ruling refuse_by(const char *rule, int err, const char *reason)
+{
+	return (struct ruling){.action = SP_DENY, .err = err, .rule = rule, .reason = reason};
+}
+
+/* What the inspection could not do. */
+static struct ruling rule_failure(const struct sp_inspection *in, int err)
+{
+	if (err == -EPERM)
+		return refuse_by("unstoppable", EPERM, "a process that could change it cannot be stopped");
+	if (err == -ETIMEDOUT)
+		return refuse_by("deadline", EAGAIN, "the caller could not be stopped and read in time");
+	if (in->ours)
+		return refuse_by("uninspectable", -err, in->reason);
+	/* The kernel will find the same; where the caller is another user than we are, it may find another errno, so it is
+	 * asked. Should it find a program all the same, that one was not approved, and is killed. */
+	return (struct ruling){
+		.action = SP_ALLOW, .err = in->same_user ? -err : 0, .failed = true, .rule = "unresolved"};
+}
+
+static struct sp_decision decide_file(const struct sp_judge *judge, const struct sp_file *file,
+				      const struct sp_strings *argv, const struct sp_strings *envp)
+{
+	const struct sp_exec exec = {
+		.path = file->path,
+		.anonymous = file->anonymous,
+		.foreign = file->foreign,
+		.argv = argv->item,
+		.argc = argv->count,
+		.envp = envp->item,
+		.envc = envp->count,
+	};
+	struct sp_decision decision;
+
+	sp_policy_decide(judge->policy, &exec, &decision);
+	return decision;
+}
+
+static struct ruling rule_by_policy(const struct sp_judge *judge, const struct sp_inspection *in,
+				    struct sp_decision *winner)
+{
+	if (in->unreadable)
+		return refuse_by("unreadable", EACCES, "the file may not be read, so what runs could not be verified");
+	struct sp_decision decision = decide_file(judge, &in->file, &in->argv, &in->envp);
+	if (in->interpreter.fd >= 0) {
+		/* A script is judged twice: as itself, and as its interpreter with what the kernel puts in front. */
+		struct sp_decision second = decide_file(judge, &in->interpreter, &in->final_argv, &in->envp);
+
+		if (second.action > decision.action)
+			decision = second;
+	}
+	*winner = decision;
+	const size_t rest = decision.matched > 0 ? decision.matched - 1 : 0;
+	struct ruling ruling = {
+		.action = decision.action,
+		.rule = decision.rule,
+		.reason = decision.reason,
+		.matched = (uint32_t)decision.matched,
+		.others = winner->others,
+		.other_count = rest < SP_OTHERS ? rest : SP_OTHERS,
+	};
+	switch (decision.action) {
+	case SP_ALLOW:
+		break;
+	case SP_DENY:
+		ruling.err = decision.err;
+		break;
+	case SP_ASK:
+		ruling.err = EACCES;
+		if (ruling.reason == NULL)
+			ruling.reason = "a person would have to be asked, and nobody can be yet";
+		break;
+	case SP_KILL:
+		ruling.err = EPERM;
+		break;
+	}
+	return ruling;
+}
+
+static bool record_exec(struct sp_judge *judge, const struct sp_task *caller, const struct sp_inspection *in,
+			const struct ruling *ruling, uint64_t exec)
+{
+	const struct id_list others = join_ids(ruling->others, ruling->other_count);
+	const struct sp_audit_exec record = {
+		.job = judge->job,
+		.process = caller->process->key,
+		.exec = exec,
+		.time = sp_now(),
+		.tid = caller->tid,
+		.action = (int)ruling->action,
+		.err = ruling->err,
+		.matched = ruling->matched,
+		.rule = ruling->rule,
+		.reason = ruling->reason,
+		.path = {.data = in->path, .size = strlen(in->path)},
+		.resolved = {.data = in->file.path, .size = strlen(in->file.path)},
+		.argv = {.data = in->argv.data, .size = in->argv.size},
+		.argc = (uint32_t)in->argv.count,
+		.others = {.data = others.text, .size = others.size},
+	};
+
+	return judge->audit == NULL || recorded(judge, sp_audit_exec(judge->audit, &record));
+}
+
+static void record_result(struct sp_judge *judge, uint64_t exec, enum sp_result result, int err, enum sp_verify verify,
+			  const char *detail)
+{
+	const struct sp_audit_result record = {.job = judge->job,
+					       .exec = exec,
+					       .time = sp_now(),
+					       .result = result,
+					       .err = err,
+					       .verify = verify,
+					       .detail = detail};
+
+	if (judge->audit != NULL)
+		(void)recorded(judge, sp_audit_result(judge->audit, &record));
+}
+
+/* The person who typed the command is told why it did not happen. */
+static void remember_refusal(struct sp_judge *judge, const struct sp_task *caller, const struct ruling *ruling)
+{
+	if (!is_first(caller) || ruling->err == 0 || ruling->failed)
+		return;
+	(void)sp_fail(&judge->refusal, ruling->err, "refused by rule %s%s%s", ruling->rule,
+		      ruling->reason != NULL ? ": " : "", ruling->reason != NULL ? ruling->reason : "");
+}
+
+/* SECCOMP_MODE_STRICT allows no exec at all; but for the one that starts the program, ours does not either. */
+static bool is_strict(const struct sp_judge *judge, const struct sp_task *caller)
+{
+	return sp_policy_confinement(judge->policy)->strict && !is_first(caller);
+}
+
+static struct ruling refuse_strict(void)
+{
+	return (struct ruling){.action = SP_KILL, .err = EPERM, .rule = "strict", .reason = "syscalls.mode is strict"};
+}
+
+static struct sp_judgement judge_exec(struct sp_task *caller, const struct sp_inspection *in, int err, void *context)
+{
+	struct sp_judge *judge = context;
+	struct sp_decision decision;
+	const struct ruling ruling = is_strict(judge, caller) ? refuse_strict()
+				     : err != 0               ? rule_failure(in, err)
+							      : rule_by_policy(judge, in, &decision);
+	const uint64_t exec = ++judge->last_exec;
+
+	judge->counts.execs++;
+	remember_refusal(judge, caller, &ruling);
+	if (!record_exec(judge, caller, in, &ruling, exec))
+		return (struct sp_judgement){.verdict = SP_REFUSE, .err = EIO};
+	if (ruling.err == 0)
+		return (struct sp_judgement){.verdict = SP_GO_ON, .exec = exec};
+	judge->counts.denied += !ruling.failed;
+	judge->counts.failed += ruling.failed;
+	record_result(judge, exec, ruling.failed ? SP_RESULT_FAILED : SP_RESULT_DENIED, ruling.err, SP_VERIFY_NONE,
+		      NULL);
+	return (struct sp_judgement){.verdict = ruling.action == SP_KILL ? SP_REFUSE_AND_KILL : SP_REFUSE,
+				     .err = ruling.err};
+}
+
+static void outcome(struct sp_task *caller, uint64_t exec, enum sp_outcome outcome, int err, const char *detail,
+		    void *context)
+{
+	static const struct {
+		enum sp_result result;
+		enum sp_verify verify;
+	} as_recorded[] = {
+		[SP_OUTCOME_EXECED] = {SP_RESULT_EXECED, SP_VERIFY_OK},
+		[SP_OUTCOME_MISMATCH] = {SP_RESULT_EXECED, SP_VERIFY_MISMATCH},
+		[SP_OUTCOME_FAILED] = {SP_RESULT_FAILED, SP_VERIFY_NONE},
+		[SP_OUTCOME_RESTARTED] = {SP_RESULT_RESTARTED, SP_VERIFY_NONE},
+		[SP_OUTCOME_VANISHED] = {SP_RESULT_VANISHED, SP_VERIFY_NONE},
+	};
+	struct sp_judge *judge = context;
+
+	(void)caller;
+	judge->counts.failed += outcome == SP_OUTCOME_FAILED;
+	record_result(judge, exec, as_recorded[outcome].result, err, as_recorded[outcome].verify, detail);
+}
+
+const struct sp_gate_ops sp_judge_ops = {.judge = judge_exec, .outcome = outcome};

@@ -1,0 +1,36 @@
+/* Judges the execs of one job: asks the policy, records what it says before the gate acts on it, and records how it ended.
+ *
+ * Its context is sp_judge_ops's: what the gate asks goes here, nothing else of the job is needed for it. Loop thread only. */
+#ifndef SP_JUDGE_H
+#define SP_JUDGE_H
+
+#include "audit/audit.h"
+#include "policy/policy.h"
+#include "ptrace/gate.h"
+#include "util/error.h"
+
+#include <stdint.h>
+
+struct sp_judge;
+
+struct sp_judge_plan {
+	uint64_t job; /* its id in the audit trail */
+	const struct sp_policy *policy; /* must outlive it */
+	struct sp_audit *audit; /* NULL: nothing is recorded */
+};
+
+[[nodiscard]] struct sp_judge *sp_judge_new(const struct sp_judge_plan *plan); /* NULL: out of memory */
+void sp_judge_free(struct sp_judge *judge); /* NULL is fine */
+
+extern const struct sp_gate_ops sp_judge_ops; /* context: the judge */
+
+/* Why the job's root program was not run, if it was us; err 0: it was not. */
+const struct sp_error *sp_judge_refusal(const struct sp_judge *judge);
+
+struct sp_judge_counts {
+	uint64_t execs, denied, failed; /* decisions; refused by us; refused by the kernel */
+	uint64_t audit_failures;
+};
+struct sp_judge_counts sp_judge_counts(const struct sp_judge *judge);
+
+#endif
