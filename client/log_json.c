@@ -15,6 +15,7 @@
 /* What ends a chain early. */
 enum { FAILED = 1, CUT };
 
+static int set_interpreter(json_t *object, const struct sp_log_exec *exec);
 static int set_outcome(json_t *object, const struct sp_log_exec *exec);
 static int set_errno(json_t *object, const char *key, int err);
 static int add_ancestor(void *data, const struct sp_log_ancestor *ancestor);
@@ -47,8 +48,8 @@ json_t *log_json_of_exec(const struct log_view *view, const struct sp_log_exec *
 	    sp_json_set_bytes(object, "path", exec->path.data, exec->path.size) < 0 ||
 	    sp_json_set_bytes(object, "resolved", exec->resolved.data, exec->resolved.size) < 0 ||
 	    sp_json_set_strings(object, "argv", exec->argv.data, exec->argv.size) < 0 ||
-	    sp_json_set_number(object, "argc", exec->argc) < 0 || set_outcome(object, exec) < 0 ||
-	    json_object_set_new(object, "ancestors", ancestors) < 0) {
+	    sp_json_set_number(object, "argc", exec->argc) < 0 || set_interpreter(object, exec) < 0 ||
+	    set_outcome(object, exec) < 0 || json_object_set_new(object, "ancestors", ancestors) < 0) {
 		(void)log_json_fail(e);
 		return NULL;
 	}
@@ -58,6 +59,16 @@ json_t *log_json_of_exec(const struct log_view *view, const struct sp_log_exec *
 	if (ret == FAILED || json_object_set_new(object, "ancestors_cut", json_boolean(ret == CUT)) < 0)
 		ret = log_json_fail(e);
 	return ret < 0 ? NULL : sp_steal_ptr(object);
+}
+
+static int set_interpreter(json_t *object, const struct sp_log_exec *exec)
+{
+	if (exec->interpreter.size == 0)
+		return sp_json_set_text(object, "interpreter", NULL) < 0 ? -ENOMEM
+									 : sp_json_set_text(object, "inserted", NULL);
+	if (sp_json_set_bytes(object, "interpreter", exec->interpreter.data, exec->interpreter.size) < 0)
+		return -ENOMEM;
+	return sp_json_set_strings(object, "inserted", exec->inserted.data, exec->inserted.size);
 }
 
 static int set_outcome(json_t *object, const struct sp_log_exec *exec)

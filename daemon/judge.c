@@ -14,6 +14,8 @@ struct sp_judge {
 	uint64_t last_exec; /* key given out */
 	struct sp_error refusal; /* why the root program was not run, if it was us */
 	struct sp_judge_counts counts;
+	char *names; /* of variables: room for one record, which grows */
+	size_t names_capacity;
 };
 
 struct sp_judge *sp_judge_new(const struct sp_judge_plan *plan)
@@ -30,6 +32,8 @@ struct sp_judge *sp_judge_new(const struct sp_judge_plan *plan)
 
 void sp_judge_free(struct sp_judge *judge)
 {
+	if (judge != NULL)
+		free(judge->names);
 	free(judge);
 }
 
@@ -65,6 +69,7 @@ struct ruling {
 	uint32_t matched; /* rules, the winner included */
 	const char *const *others; /* ids of some of the rest */
 	size_t other_count;
+	bool judged; /* by the policy */
 };
 
 /* Ids of rules as the record wants them. What does not fit is left out: the number of all is recorded too. */
@@ -142,6 +147,7 @@ static struct ruling rule_by_policy(const struct sp_judge *judge, const struct s
 	*winner = decision;
 	const size_t rest = decision.matched > 0 ? decision.matched - 1 : 0;
 	struct ruling ruling = {
+		.judged = true,
 		.action = decision.action,
 		.rule = decision.rule,
 		.reason = decision.reason,
@@ -167,10 +173,62 @@ static struct ruling rule_by_policy(const struct sp_judge *judge, const struct s
 	return ruling;
 }
 
+static uint32_t how_seen(const struct sp_inspection *in, const struct ruling *ruling)
+{
+	const bool script = in->interpreter.fd >= 0;
+
+	if (!ruling->judged)
+		return 0;
+	return SP_SEEN_JUDGED | (in->file.anonymous ? SP_SEEN_ANONYMOUS : 0) |
+	       (in->file.foreign ? SP_SEEN_FOREIGN : 0) |
+	       (script && in->interpreter.anonymous ? SP_SEEN_INTERPRETER_ANONYMOUS : 0) |
+	       (script && in->interpreter.foreign ? SP_SEEN_INTERPRETER_FOREIGN : 0);
+}
+
+/* The words that a script's #! line puts in front: they are what the two argument vectors do not share. */
+static struct sp_bytes inserted(const struct sp_inspection *in)
+{
+	const size_t kept = in->argv.count > 0 ? in->argv.count - 1 : 0;
+
+	if (in->interpreter.fd < 0 || in->final_argv.count <= kept)
+		return (struct sp_bytes){0};
+	if (kept == 0)
+		return (struct sp_bytes){.data = in->final_argv.data, .size = in->final_argv.size};
+	const char *end = in->final_argv.item[in->final_argv.count - kept];
+	return (struct sp_bytes){.data = in->final_argv.data, .size = (size_t)(end - in->final_argv.data)};
+}
+
+/* Names only: values are nobody's business. The room stays, so that nothing is allocated but for the largest so far. False:
+ * out of memory. */
+static bool list_names(struct sp_judge *judge, const struct sp_strings *envp, struct sp_bytes *names)
+{
+	size_t size = 0;
+
+	if (envp->size > judge->names_capacity) {
+		char *room = realloc(judge->names, envp->size);
+		if (room == NULL)
+			return false;
+		judge->names = room;
+		judge->names_capacity = envp->size;
+	}
+	for (size_t i = 0; i < envp->count; i++) {
+		const size_t length = strcspn(envp->item[i], "=");
+
+		memcpy(judge->names + size, envp->item[i], length);
+		judge->names[size + length] = '\0';
+		size += length + 1;
+	}
+	*names = (struct sp_bytes){.data = judge->names, .size = size};
+	return true;
+}
+
 static bool record_exec(struct sp_judge *judge, const struct sp_task *caller, const struct sp_inspection *in,
 			const struct ruling *ruling, uint64_t exec)
 {
 	const struct id_list others = join_ids(ruling->others, ruling->other_count);
+	struct sp_bytes environment = {0};
+	const bool names =
+		ruling->judged && sp_policy_wants_env(judge->policy) && list_names(judge, &in->envp, &environment);
 	const struct sp_audit_exec record = {
 		.job = judge->job,
 		.process = caller->process->key,
@@ -187,6 +245,10 @@ static bool record_exec(struct sp_judge *judge, const struct sp_task *caller, co
 		.argv = {.data = in->argv.data, .size = in->argv.size},
 		.argc = (uint32_t)in->argv.count,
 		.others = {.data = others.text, .size = others.size},
+		.seen = how_seen(in, ruling) | (names ? SP_SEEN_ENVIRONMENT : 0),
+		.interpreter = {.data = in->interpreter.path, .size = strlen(in->interpreter.path)},
+		.inserted = inserted(in),
+		.environment = environment,
 	};
 
 	return judge->audit == NULL || recorded(judge, sp_audit_exec(judge->audit, &record));

@@ -74,6 +74,17 @@ struct sp_audit_process { /* a process (thread group) came to be */
 	pid_t pid; /* tgid */
 };
 
+/* How the file was seen, for whoever judges the exec again later. */
+enum sp_exec_seen {
+	SP_SEEN_JUDGED =
+		1, /* the policy was asked, and the rule is one of its; 0 also where that was not yet recorded */
+	SP_SEEN_ANONYMOUS = 2, /* the file had no name */
+	SP_SEEN_FOREIGN = 4, /* its name was a claim of the job's own (struct sp_exec) */
+	SP_SEEN_INTERPRETER_ANONYMOUS = 8,
+	SP_SEEN_INTERPRETER_FOREIGN = 16,
+	SP_SEEN_ENVIRONMENT = 32, /* the policy looked at the environment: its names are recorded, be there none */
+};
+
 struct sp_audit_exec { /* a decision */
 	uint64_t job, process, exec;
 	int64_t time;
@@ -88,6 +99,10 @@ struct sp_audit_exec { /* a decision */
 	struct sp_bytes argv; /* NUL-terminated strings, whole */
 	uint32_t argc;
 	struct sp_bytes others; /* ids of the other rules that matched, NUL-terminated, one after the other; or empty */
+	uint32_t seen; /* enum sp_exec_seen */
+	struct sp_bytes interpreter; /* canonical, of a script (the last, where they are nested); empty: none */
+	struct sp_bytes inserted; /* of a script: what the kernel puts before argv[1], as NUL-terminated strings */
+	struct sp_bytes environment; /* names of the variables, NUL-terminated, one after the other */
 };
 
 enum sp_result {

@@ -13,6 +13,7 @@
 struct sp_query {
 	sqlite3 *db;
 	char *path;
+	int schema; /* of the database */
 	sp_recover_tell *tell;
 	void *data;
 	sqlite3_stmt *process, *program, *process_execs; /* asked often */
@@ -34,7 +35,7 @@ int sp_query_open(const char *path, void (*tell)(void *data, const char *sentenc
 		  struct sp_error *e)
 {
 	sp_cleanup(free_query) struct sp_query *query = calloc(1, sizeof *query);
-	int schema, ret = 0;
+	int ret = 0;
 
 	if (query == NULL)
 		return sp_fail(e, ENOMEM, "out of memory");
@@ -55,7 +56,7 @@ int sp_query_open(const char *path, void (*tell)(void *data, const char *sentenc
 	ret = sp_query_recover(query, e);
 	if (ret < 0 && ret != -EACCES && ret != -EROFS && ret != -EPERM)
 		return ret;
-	ret = sp_database_open(query->path, SQLITE_OPEN_READONLY, PATIENCE_MS, &query->db, &schema, e);
+	ret = sp_database_open(query->path, SQLITE_OPEN_READONLY, PATIENCE_MS, &query->db, &query->schema, e);
 	if (ret < 0)
 		return ret;
 	*out = sp_steal_ptr(query);
@@ -205,6 +206,10 @@ static int exec_row(void *data, sqlite3_stmt *row)
 		.result_err = sqlite3_column_int(row, 19),
 		.verify = (enum sp_verify)sqlite3_column_int(row, 20),
 		.detail = text_at(row, 21),
+		.seen = (uint32_t)sqlite3_column_int64(row, 22),
+		.interpreter = bytes_at(row, 23),
+		.inserted = bytes_at(row, 24),
+		.environment = bytes_at(row, 25),
 	};
 
 	return visit->visit(visit->data, &exec);
@@ -215,11 +220,16 @@ bool sp_log_refused(const struct sp_log_exec *exec)
 	return exec->action >= SP_DENY || exec->verify == SP_VERIFY_MISMATCH;
 }
 
-/* In this order exec_row() reads them. */
+/* In this order exec_row() reads them. The last ones are not there in an older database. */
 #define EXECS                                                                                                          \
 	"SELECT e.id, e.job, e.process, e.key, e.time, e.result_time, p.pid, e.tid, e.action, e.errno, e.matched,"     \
 	" e.argc, e.rule, e.reason, e.path, e.resolved, e.argv, e.others, e.result, e.result_errno, e.verify,"         \
-	" e.verify_detail FROM execs e LEFT JOIN processes p ON p.job = e.job AND p.key = e.process"
+	" e.verify_detail%s FROM execs e LEFT JOIN processes p ON p.job = e.job AND p.key = e.process"
+
+static const char *newer_columns(const struct sp_query *query)
+{
+	return query->schema < 3 ? ", 0, NULL, NULL, NULL" : ", e.seen, e.interpreter, e.inserted, e.environment";
+}
 
 /* Word for word the condition of the partial index. */
 #define REFUSED " AND (action >= 2 OR verify = 2)"
@@ -236,9 +246,9 @@ int sp_query_execs(struct sp_query *query, const struct sp_exec_filter *filter,
 	bool by_key = filter->job != 0 && filter->after == 0 && !filter->refused;
 	bool newest = filter->last > 0;
 	if (asprintf(&text, "%s" EXECS " WHERE %se.id > ?2%s%s ORDER BY %s%s LIMIT ?3%s",
-		     newest ? "SELECT * FROM (" : "", by_key ? "+" : "", filter->job != 0 ? " AND e.job = ?1" : "",
-		     filter->refused ? REFUSED : "", by_key ? "e.key" : "e.id", newest ? " DESC" : "",
-		     newest ? ") ORDER BY id" : "") < 0) {
+		     newest ? "SELECT * FROM (" : "", newer_columns(query), by_key ? "+" : "",
+		     filter->job != 0 ? " AND e.job = ?1" : "", filter->refused ? REFUSED : "",
+		     by_key ? "e.key" : "e.id", newest ? " DESC" : "", newest ? ") ORDER BY id" : "") < 0) {
 		text = NULL;
 		return sp_fail(e, ENOMEM, "out of memory");
 	}
@@ -256,8 +266,13 @@ int sp_query_process_execs(struct sp_query *query, int64_t job, uint64_t process
 			   int (*visit)(void *data, const struct sp_log_exec *exec), void *data, struct sp_error *e)
 {
 	struct exec_visit context = {.visit = visit, .data = data};
+	cleanup_free char *text = NULL;
 
-	int ret = prepare(query, &query->process_execs, EXECS " WHERE e.job = ?1 AND e.process = ?2 ORDER BY e.key", e);
+	if (asprintf(&text, EXECS " WHERE e.job = ?1 AND e.process = ?2 ORDER BY e.key", newer_columns(query)) < 0) {
+		text = NULL;
+		return sp_fail(e, ENOMEM, "out of memory");
+	}
+	int ret = prepare(query, &query->process_execs, text, e);
 	if (ret < 0)
 		return ret;
 	(void)sqlite3_bind_int64(query->process_execs, 1, job);

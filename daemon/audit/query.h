@@ -60,6 +60,8 @@ struct sp_log_exec {
 	int result_err;
 	enum sp_verify verify;
 	const char *detail; /* or NULL */
+	uint32_t seen; /* enum sp_exec_seen; 0 and nothing in the next three: recorded by an earlier version */
+	struct sp_bytes interpreter, inserted, environment;
 };
 
 /* True for what `log --denied` shows: refused by us, or killed because it was not what had been approved. */

@@ -22,12 +22,30 @@ static const struct sp_field process_fields[] = {
 };
 
 static const struct sp_field exec_fields[] = {
-	FIELD(U64, sp_audit_exec, job),     FIELD(U64, sp_audit_exec, process), FIELD(U64, sp_audit_exec, exec),
-	FIELD(I64, sp_audit_exec, time),    FIELD(I32, sp_audit_exec, tid),     FIELD(I32, sp_audit_exec, action),
-	FIELD(I32, sp_audit_exec, err),     FIELD(U32, sp_audit_exec, matched), FIELD(TEXT, sp_audit_exec, rule),
-	FIELD(TEXT, sp_audit_exec, reason), FIELD(BYTES, sp_audit_exec, path),  FIELD(BYTES, sp_audit_exec, resolved),
-	FIELD(BYTES, sp_audit_exec, argv),  FIELD(U32, sp_audit_exec, argc),    FIELD(BYTES, sp_audit_exec, others),
+	FIELD(U64, sp_audit_exec, job),
+	FIELD(U64, sp_audit_exec, process),
+	FIELD(U64, sp_audit_exec, exec),
+	FIELD(I64, sp_audit_exec, time),
+	FIELD(I32, sp_audit_exec, tid),
+	FIELD(I32, sp_audit_exec, action),
+	FIELD(I32, sp_audit_exec, err),
+	FIELD(U32, sp_audit_exec, matched),
+	FIELD(TEXT, sp_audit_exec, rule),
+	FIELD(TEXT, sp_audit_exec, reason),
+	FIELD(BYTES, sp_audit_exec, path),
+	FIELD(BYTES, sp_audit_exec, resolved),
+	FIELD(BYTES, sp_audit_exec, argv),
+	FIELD(U32, sp_audit_exec, argc),
+	FIELD(BYTES, sp_audit_exec, others),
+	/* since schema 3 */
+	FIELD(U32, sp_audit_exec, seen),
+	FIELD(BYTES, sp_audit_exec, interpreter),
+	FIELD(BYTES, sp_audit_exec, inserted),
+	FIELD(BYTES, sp_audit_exec, environment),
 };
+
+/* What a supervisor of an earlier version leaves when it is killed has only so many: the rest is 0 and empty. */
+enum { EXEC_FIELDS_OF_SCHEMA_2 = 15 };
 
 static const struct sp_field result_fields[] = {
 	FIELD(U64, sp_audit_result, job),     FIELD(U64, sp_audit_result, exec), FIELD(I64, sp_audit_result, time),
@@ -65,10 +83,14 @@ _Static_assert(sizeof(enum sp_result) == 4 && sizeof(enum sp_verify) == 4 && siz
 static const struct layout {
 	const struct sp_field *fields;
 	size_t count;
+	size_t least; /* fields that it must have; 0: all */
 } layouts[SP_RECORD_KINDS] = {
-	[SP_RECORD_JOB] = LAYOUT(job_fields),       [SP_RECORD_PROCESS] = LAYOUT(process_fields),
-	[SP_RECORD_EXEC] = LAYOUT(exec_fields),     [SP_RECORD_RESULT] = LAYOUT(result_fields),
-	[SP_RECORD_EXIT] = LAYOUT(exit_fields),     [SP_RECORD_JOB_END] = LAYOUT(job_end_fields),
+	[SP_RECORD_JOB] = LAYOUT(job_fields),
+	[SP_RECORD_PROCESS] = LAYOUT(process_fields),
+	[SP_RECORD_EXEC] = {exec_fields, sizeof exec_fields / sizeof *exec_fields, EXEC_FIELDS_OF_SCHEMA_2},
+	[SP_RECORD_RESULT] = LAYOUT(result_fields),
+	[SP_RECORD_EXIT] = LAYOUT(exit_fields),
+	[SP_RECORD_JOB_END] = LAYOUT(job_end_fields),
 	[SP_RECORD_LAUNCH] = LAYOUT(launch_fields),
 };
 
@@ -141,9 +163,12 @@ int sp_record_decode(enum sp_record_kind kind, const unsigned char *from, size_t
 		return -EBADMSG;
 	memset(record, 0, sizeof *record);
 	record->kind = kind;
-	for (size_t i = 0; i < layouts[kind].count; i++)
+	for (size_t i = 0; i < layouts[kind].count; i++) {
+		if (cursor.left == 0 && layouts[kind].least > 0 && i >= layouts[kind].least)
+			break;
 		if (!take(&cursor, &layouts[kind].fields[i], &record->job))
 			return -EBADMSG;
+	}
 	return cursor.left == 0 ? 0 : -EBADMSG;
 }
 

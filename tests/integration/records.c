@@ -93,6 +93,35 @@ sp_lab_test(records, errno_of_every_failing_exec)
 	cr_assert_eq(recorded, 200, "%ld of 200 recorded with their EACCES", (long)recorded);
 }
 
+/* What is needed to judge an exec again: the interpreter with the kernel's words, and which variables were set. */
+sp_lab_test(records, what_a_script_is_run_by)
+{
+	static const char script[] = "#!/bin/sh -u\necho \"$@\"\n";
+	static const char looks[] = "version: 1\nexec:\n  default: allow\n  rules:\n"
+				    "    - {id: x, env: NOT_SET_HERE, action: deny}\n";
+	const char *sql = "SELECT replace(hex(inserted), '00', ' ') FROM execs WHERE result = 2 AND path = './script'";
+
+	sp_write_file(lab, "script", script, strlen(script), 0755);
+	cleanup_outcome struct sp_outcome blind = sp_supervise(lab, NULL, sp_argv("sh", "-c", "./script a 'b c'"));
+	sp_assert_ended(&blind, 0, "supervised");
+	/* /bin/sh, -u, ./script: and then the program's own a and b c. */
+	cr_assert_str_eq(sp_sql_text(lab, sql), "2F62696E2F7368 2D75 2E2F736372697074 ");
+	cr_assert_not_null(sp_sql_text(lab, "SELECT 1 FROM execs WHERE path = './script' AND interpreter LIKE '/%'"));
+	cr_assert_eq(sp_sql_number(lab, "SELECT count(*) FROM execs WHERE length(environment) > 0"), 0);
+	cr_assert_eq(sp_sql_number(lab, "SELECT count(*) FROM execs WHERE result = 2 AND seen <> 1"), 0);
+
+	sp_set_policy(lab, looks);
+	cleanup_outcome struct sp_outcome seeing = sp_supervise(lab, NULL, sp_argv("sh", "-c", "X=secret env"));
+	sp_assert_ended(&seeing, 0, "supervised");
+	cr_assert_eq(sp_sql_number(lab, "SELECT count(*) FROM execs WHERE job = 2 AND result = 2 AND seen <> 33"), 0);
+	cr_assert_eq(sp_sql_number(lab,
+				   "SELECT count(*) FROM execs WHERE instr(hex(environment), '00580050') > 0 OR "
+				   "substr(hex(environment), 1, 4) = '5800' OR instr(hex(environment), '005800') > 0"),
+		     1);
+	cr_assert_eq(sp_sql_number(lab, "SELECT count(*) FROM execs WHERE instr(hex(environment), hex('secret')) > 0"),
+		     0);
+}
+
 sp_lab_test(records, processes_and_job)
 {
 	cleanup_outcome struct sp_outcome outcome =

@@ -144,6 +144,31 @@ Test(audit_query, filters)
 	sp_query_close(query);
 }
 
+static int count_unseen(void *data, const struct sp_log_exec *exec)
+{
+	*(int *)data += exec->seen == 0 && exec->interpreter.size == 0 && exec->inserted.size == 0;
+	return 0;
+}
+
+/* Who may only read cannot bring it up to date. */
+Test(audit_query, database_of_an_earlier_version)
+{
+	cleanup_fixture struct fixture fixture = fixture_make();
+	struct sp_query *query = open_build(&fixture);
+	struct sp_error e = {0};
+	int unseen = 0;
+
+	sp_query_close(query);
+	sql_run(&fixture, "ALTER TABLE execs DROP COLUMN seen; ALTER TABLE execs DROP COLUMN interpreter;"
+			  "ALTER TABLE execs DROP COLUMN inserted; ALTER TABLE execs DROP COLUMN environment;"
+			  "PRAGMA user_version = 2");
+	cr_assert_eq(sp_query_open(fixture.database, NULL, NULL, &query, &e), 0, "%s", e.text);
+	assert_execs(query, (struct sp_exec_filter){.job = 2, .last = 3}, "2:7 2:8 2:9");
+	cr_assert_eq(sp_query_execs(query, &(struct sp_exec_filter){0}, count_unseen, &unseen, &e), 0, "%s", e.text);
+	cr_assert_eq(unseen, 11);
+	sp_query_close(query);
+}
+
 static int stop_at_second(void *data, const struct sp_log_exec *exec)
 {
 	return list_exec(data, exec), strchr(((struct list *)data)->text, ' ') != NULL ? 7 : 0;

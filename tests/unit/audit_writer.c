@@ -1,5 +1,6 @@
 /* The whole audit trail: what is appended is in the database after the close, whatever the database and the disk do
  * meanwhile. */
+#include "audit/record.h"
 #include "audit/spool.h"
 #include "audit_fixture.h"
 #include "util/cleanup.h"
@@ -111,7 +112,8 @@ Test(audit_writer, large_records)
 	record.argv.size = SP_AUDIT_RECORD_MAX;
 	cr_assert_eq(sp_audit_exec(audit, &record), -EMSGSIZE);
 	/* The largest that fits. */
-	record.argv.size = SP_AUDIT_RECORD_MAX - 15 * 8;
+	record.argv.size = 0;
+	record.argv.size = SP_AUDIT_RECORD_MAX - sp_record_size(SP_RECORD_EXEC, &record);
 	cr_assert_eq(sp_audit_exec(audit, &record), 0);
 	append_lifecycle(audit, 1, 100);
 	must_close(audit);
