@@ -53,6 +53,11 @@ COMPILE := $(CC) -Idaemon -Iproto -Iclient -D_GNU_SOURCE $(shell pkg-config --cf
 	-std=gnu2x $(WARNINGS) $(HARDENING) $(CFLAGS)
 LINK := $(CC) $(CFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--as-needed $(LDFLAGS)
 LIBS := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null) -pthread $(LDLIBS)
+# To load nine libraries takes longer than all else that a start needs: the programs get those in that come as archives, and their
+# forks have less to copy. SHARED=1: for who replaces libraries and not programs.
+archive = $(filter /%,$(shell $(CC) -print-file-name=lib$(patsubst uv,uv_a,$(patsubst -l%,%,$(1))).a))
+inside = $(or $(if $(filter -lpthread -ldl -lrt -lm,$(1)),,$(if $(filter -l%,$(1)),$(archive))),$(1))
+PROGRAM_LIBS := $(if $(SHARED)$(SANITIZE),$(LIBS),$(foreach word,$(LIBS),$(call inside,$(word))) -lm)
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 ENGINE := $(call objects,$(filter-out daemon/main.c daemon/self/before_main.c,$(shell find daemon -name '*.c')))
@@ -96,11 +101,11 @@ $(BUILD)/libsallyport.a: $(ENGINE)
 
 $(BUILD)/sallyport: $(CLIENT) $(BEFORE_MAIN) $(BUILD)/libsallyport.a
 	$(call say,LD,$@)
-	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(LIBS)
+	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(PROGRAM_LIBS)
 
 $(BUILD)/sallyportd: $(BUILD)/obj/daemon/main.o $(BEFORE_MAIN) $(BUILD)/libsallyport.a
 	$(call say,LD,$@)
-	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(LIBS)
+	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(PROGRAM_LIBS)
 
 $(BUILD)/tests/unit: $(UNIT) $(BUILD)/libsallyport.a
 	@mkdir -p $(@D)
@@ -170,7 +175,7 @@ $(BUILD)/obj/daemon/policy/builtin.o: policies/record.yaml
 # Other flags, other objects: written only when they change.
 $(BUILD)/flags: force
 	@mkdir -p $(@D)
-	@cmp -s $@ - <<<'$(subst ','\'',$(COMPILE) $(PLACES) $(SANITIZER) $(LINK))' || echo '$(subst ','\'',$(COMPILE) $(PLACES) $(SANITIZER) $(LINK))' >$@
+	@cmp -s $@ - <<<'$(subst ','\'',$(COMPILE) $(PLACES) $(SANITIZER) $(LINK) $(PROGRAM_LIBS))' || echo '$(subst ','\'',$(COMPILE) $(PLACES) $(SANITIZER) $(LINK) $(PROGRAM_LIBS))' >$@
 
 -include $(shell find $(BUILD)/obj $(BUILD)/tests -name '*.d' 2>/dev/null)
 
@@ -237,4 +242,4 @@ clean: ## remove build/
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
-	@printf '\n  SANITIZE=address,undefined or SANITIZE=thread, CC=clang: variants, built in build/VARIANT\n  V=1: show the commands\n'
+	@printf '\n  SANITIZE=address,undefined or SANITIZE=thread, CC=clang: variants, built in build/VARIANT\n  V=1: show the commands; SHARED=1: link to shared libraries\n'
