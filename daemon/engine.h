@@ -42,10 +42,11 @@ struct sp_job_events {
 	void (*done)(struct sp_job *job, void *context);
 };
 
-/* For the tests of the two protections, each of which shall be shown without the other. No option and no policy sets these. */
+/* For the tests of the protections, each of which shall be shown without the others. No option and no policy sets these. */
 enum sp_weakness {
 	SP_WITHOUT_FREEZE = 1, /* nobody is stopped while an exec is decided */
 	SP_WITHOUT_VERIFY = 2, /* nobody looks at what runs in the end */
+	SP_WITHOUT_COMPARISON = 4, /* what was approved later need not be what is then there */
 };
 
 struct sp_job_plan {

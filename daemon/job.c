@@ -307,6 +307,7 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 		.want_env = sp_policy_wants_env(plan->policy),
 		.without_freeze = (plan->weaknesses & SP_WITHOUT_FREEZE) != 0,
 		.without_verify = (plan->weaknesses & SP_WITHOUT_VERIFY) != 0,
+		.without_comparison = (plan->weaknesses & SP_WITHOUT_COMPARISON) != 0,
 		.freeze_deadline = FREEZE_DEADLINE,
 		.read_deadline = READ_DEADLINE,
 		.exec_deadline = EXEC_DEADLINE,

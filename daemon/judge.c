@@ -289,6 +289,23 @@ static struct ruling refuse_strict(void)
 	return (struct ruling){.action = SP_KILL, .err = EPERM, .rule = "strict", .reason = "syscalls.mode is strict"};
 }
 
+static struct sp_judgement give(struct sp_judge *judge, const struct sp_task *caller, const struct sp_inspection *in,
+				const struct ruling *ruling, uint64_t exec)
+{
+	judge->counts.execs++;
+	remember_refusal(judge, caller, ruling);
+	if (!record_exec(judge, caller, in, ruling, exec))
+		return (struct sp_judgement){.verdict = SP_REFUSE, .err = EIO};
+	if (ruling->err == 0)
+		return (struct sp_judgement){.verdict = SP_GO_ON, .exec = exec};
+	judge->counts.denied += !ruling->failed;
+	judge->counts.failed += ruling->failed;
+	record_result(judge, exec, ruling->failed ? SP_RESULT_FAILED : SP_RESULT_DENIED, ruling->err, SP_VERIFY_NONE,
+		      NULL);
+	return (struct sp_judgement){.verdict = ruling->action == SP_KILL ? SP_REFUSE_AND_KILL : SP_REFUSE,
+				     .err = ruling->err};
+}
+
 static struct sp_judgement judge_exec(struct sp_task *caller, const struct sp_inspection *in, int err, void *context)
 {
 	struct sp_judge *judge = context;
@@ -296,20 +313,19 @@ static struct sp_judgement judge_exec(struct sp_task *caller, const struct sp_in
 	const struct ruling ruling = is_strict(judge, caller) ? refuse_strict()
 				     : err != 0               ? rule_failure(in, err)
 							      : rule_by_policy(judge, in, &decision);
-	const uint64_t exec = ++judge->last_exec;
 
-	judge->counts.execs++;
-	remember_refusal(judge, caller, &ruling);
-	if (!record_exec(judge, caller, in, &ruling, exec))
-		return (struct sp_judgement){.verdict = SP_REFUSE, .err = EIO};
-	if (ruling.err == 0)
-		return (struct sp_judgement){.verdict = SP_GO_ON, .exec = exec};
-	judge->counts.denied += !ruling.failed;
-	judge->counts.failed += ruling.failed;
-	record_result(judge, exec, ruling.failed ? SP_RESULT_FAILED : SP_RESULT_DENIED, ruling.err, SP_VERIFY_NONE,
-		      NULL);
-	return (struct sp_judgement){.verdict = ruling.action == SP_KILL ? SP_REFUSE_AND_KILL : SP_REFUSE,
-				     .err = ruling.err};
+	return give(judge, caller, in, &ruling, ++judge->last_exec);
+}
+
+/* Nothing says SP_LATER yet. */
+static struct sp_judgement judge_again(struct sp_task *caller, const struct sp_inspection *in, int err,
+				       const char *changed, const struct sp_judgement *decision, void *context)
+{
+	const struct ruling ruling =
+		err != 0 ? rule_failure(in, err)
+			 : refuse_by("changed", EACCES, changed != NULL ? changed : "it was not to be decided later");
+
+	return give(context, caller, in, &ruling, decision->exec);
 }
 
 static void outcome(struct sp_task *caller, uint64_t exec, enum sp_outcome outcome, int err, const char *detail,
@@ -332,4 +348,4 @@ static void outcome(struct sp_task *caller, uint64_t exec, enum sp_outcome outco
 	record_result(judge, exec, as_recorded[outcome].result, err, as_recorded[outcome].verify, detail);
 }
 
-const struct sp_gate_ops sp_judge_ops = {.judge = judge_exec, .outcome = outcome};
+const struct sp_gate_ops sp_judge_ops = {.judge = judge_exec, .judge_again = judge_again, .outcome = outcome};

@@ -73,6 +73,19 @@ void sp_inspection_free(struct sp_inspection *in)
 	free(in);
 }
 
+void sp_inspection_ask(struct sp_inspection *in, const struct sp_inspection *other)
+{
+	in->tid = other->tid;
+	in->tgid = other->tgid;
+	in->by_fd = other->by_fd;
+	in->dirfd = other->dirfd;
+	in->flags = other->flags;
+	in->path_address = other->path_address;
+	in->argv_address = other->argv_address;
+	in->envp_address = other->envp_address;
+	in->home = other->home;
+}
+
 struct sp_kinds *sp_kinds_new(void)
 {
 	return calloc(1, sizeof(struct sp_kinds));

@@ -54,6 +54,13 @@ void sp_kinds_free(struct sp_kinds *kinds);
 [[nodiscard]] int sp_inspect(struct sp_inspection *in, bool may_block, struct sp_filesystems *fs,
 			     struct sp_kinds *kinds);
 
+/* Puts the question of another inspection, not its answer. */
+void sp_inspection_ask(struct sp_inspection *in, const struct sp_inspection *other);
+
+/* Two inspections of one execve, both complete: what is not the same, byte for byte, as a few words for a person; NULL: all is.
+ * Files are the same if they are the same inode by the same name, and nobody has changed it in between (size and ctime). */
+const char *sp_inspection_difference(const struct sp_inspection *before, const struct sp_inspection *after);
+
 /* In the exec stop: is what will run what was approved? True, or false with a sentence in detail. tgid: of the stopped task.
  * Reads the kernel's own copies: /proc/PID/exe, cmdline and, if it was asked for, environ. */
 bool sp_verify(const struct sp_inspection *in, pid_t tgid, char *detail, size_t size);

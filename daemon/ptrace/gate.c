@@ -13,6 +13,7 @@ enum state {
 	FREEZING, /* waiting for the stops of those who share the memory */
 	READING, /* a thread that may block is inspecting */
 	CONTINUED, /* the kernel is at it; the caller's next stop or death tells how it ended */
+	ASKED, /* the owner decides later; nobody is held meanwhile, and the caller waits in its notification */
 	STATES,
 };
 
@@ -24,6 +25,7 @@ enum event {
 	STOP, /* the caller is in another stop */
 	GONE, /* the caller is dead */
 	AGAIN, /* the caller has sent another notification: this one was lost */
+	DECIDED, /* the owner says what it thinks of what was ASKED */
 	EVENTS,
 };
 
@@ -37,7 +39,9 @@ struct sp_gate {
 	uint64_t id; /* of the notification */
 	bool answered;
 	struct sp_task *caller;
-	struct sp_inspection *in; /* NULL while a thread has it */
+	struct sp_inspection *in; /* NULL while a thread has it, or nobody needs it: ASKED */
+	struct sp_inspection *asked; /* what the owner was shown; from ASKED until the gate is released */
+	struct sp_judgement decision; /* DECIDED */
 	struct sp_request *request; /* READING */
 	int read_result;
 	uint64_t exec; /* recorded, outcome not told yet */
@@ -77,15 +81,16 @@ struct reading {
 
 typedef void step(struct sp_gate *gate);
 static step on_frozen, on_read, on_too_late, on_exec_too_late;
-static step on_exec_stop, on_stop, on_gone, on_lost, illegal;
+static step on_exec_stop, on_stop, on_gone, on_lost, on_decided, illegal;
 
 /* clang-format off */
 static step *const steps[STATES][EVENTS] = {
-	/*             FROZEN     READ     TOO_LATE            EXEC_STOP     STOP     GONE     AGAIN */
-	[FREE]      = {illegal,   illegal, illegal,            illegal,      illegal, illegal, illegal},
-	[FREEZING]  = {on_frozen, illegal, on_too_late,        illegal,      on_lost, on_gone, on_lost},
-	[READING]   = {illegal,   on_read, on_too_late,        illegal,      on_lost, on_gone, on_lost},
-	[CONTINUED] = {illegal,   illegal, on_exec_too_late,   on_exec_stop, on_stop, on_gone, on_lost},
+	/*             FROZEN     READ     TOO_LATE            EXEC_STOP     STOP     GONE     AGAIN    DECIDED */
+	[FREE]      = {illegal,   illegal, illegal,            illegal,      illegal, illegal, illegal, illegal},
+	[FREEZING]  = {on_frozen, illegal, on_too_late,        illegal,      on_lost, on_gone, on_lost, illegal},
+	[READING]   = {illegal,   on_read, on_too_late,        illegal,      on_lost, on_gone, on_lost, illegal},
+	[CONTINUED] = {illegal,   illegal, on_exec_too_late,   on_exec_stop, on_stop, on_gone, on_lost, illegal},
+	[ASKED]     = {illegal,   illegal, illegal,            illegal,      on_lost, on_gone, on_lost, on_decided},
 };
 /* clang-format on */
 
@@ -151,6 +156,7 @@ struct sp_gatekeeper *sp_gatekeeper_new(const struct sp_gate_tools *tools, const
 static void free_gate(struct sp_gate *gate)
 {
 	sp_inspection_free(gate->in);
+	sp_inspection_free(gate->asked);
 	free(gate);
 }
 
@@ -210,7 +216,9 @@ unsigned sp_gatekeeper_active(const struct sp_gatekeeper *k)
 const char *sp_gate_state_name(const struct sp_gate *gate)
 {
 	static const char *const names[STATES] = {
-		[FREE] = "free", [FREEZING] = "freezing", [READING] = "reading", [CONTINUED] = "continued"};
+		[FREE] = "free",           [FREEZING] = "freezing", [READING] = "reading",
+		[CONTINUED] = "continued", [ASKED] = "asked",
+	};
 
 	return gate != NULL ? names[gate->state] : "none";
 }
@@ -279,6 +287,36 @@ void sp_gatekeeper_notified(struct sp_gatekeeper *k, struct sp_task *caller, con
 	in->home = k->settings.home;
 	begin(gate);
 	recount(k, mm); /* for others it counts as stopped from now on */
+}
+
+static struct sp_gate *find_asked(const struct sp_gatekeeper *k, uint64_t exec)
+{
+	struct sp_gate *gate;
+
+	sp_list_each (gate, &k->active, link)
+		if (gate->state == ASKED && gate->exec == exec)
+			return gate;
+	return NULL;
+}
+
+int sp_gatekeeper_decided(struct sp_gatekeeper *k, const struct sp_judgement *decision)
+{
+	struct sp_gate *gate = find_asked(k, decision->exec);
+
+	if (gate == NULL)
+		return -ENOENT;
+	const struct sp_mm *mm = gate->caller->mm;
+	gate->decision = *decision;
+	happen(gate, DECIDED);
+	recount(k, mm);
+	return 0;
+}
+
+const struct sp_inspection *sp_gatekeeper_asked(const struct sp_gatekeeper *k, uint64_t exec)
+{
+	const struct sp_gate *gate = find_asked(k, exec);
+
+	return gate != NULL ? gate->asked : NULL;
 }
 
 void sp_gatekeeper_exec_stop(struct sp_gatekeeper *k, struct sp_task *task)
@@ -666,6 +704,45 @@ static void refuse(struct sp_gate *gate, int err)
 	(void)sp_listener_answer(k->listener, gate->id, err);
 }
 
+/* The owner decides later, maybe much later: nobody waits for that but the caller. */
+static void wait_for_owner(struct sp_gate *gate, struct guard *guard, uint64_t exec)
+{
+	gate->keeper->stats.asked++;
+	gate->exec = exec;
+	gate->asked = gate->in;
+	gate->in = NULL;
+	disarm(gate);
+	keep(guard, ASKED);
+	thaw(gate);
+}
+
+/* What was approved has been read again. It is the gate that insists on its being the same, whatever the owner says. */
+static struct sp_judgement judge_again(struct sp_gate *gate, int err)
+{
+	const struct sp_gatekeeper *k = gate->keeper;
+	const char *changed =
+		err == 0 && !k->settings.without_comparison ? sp_inspection_difference(gate->asked, gate->in) : NULL;
+	struct sp_judgement j = k->ops->judge_again(gate->caller, gate->in, err, changed, &gate->decision, k->context);
+
+	if ((j.verdict == SP_GO_ON && changed != NULL) || j.verdict == SP_LATER)
+		j = (struct sp_judgement){.verdict = SP_REFUSE, .err = EACCES};
+	gate->exec = 0; /* that the owner has recorded it makes an end of the question */
+	return j;
+}
+
+static struct sp_judgement ask_owner(struct sp_gate *gate, int err)
+{
+	const struct sp_gatekeeper *k = gate->keeper;
+
+	if (gate->asked != NULL)
+		return judge_again(gate, err);
+	struct sp_judgement j = k->ops->judge(gate->caller, gate->in, err, k->context);
+	if (j.verdict == SP_LATER && (err != 0 || j.exec == 0))
+		j = (struct sp_judgement){.verdict = SP_REFUSE,
+					  .err = EAGAIN}; /* nothing was seen that could be asked */
+	return j;
+}
+
 static void judge(struct sp_gate *gate, int err)
 {
 	guard_gate(gate);
@@ -677,10 +754,14 @@ static void judge(struct sp_gate *gate, int err)
 		widen(gate);
 		return;
 	}
-	struct sp_judgement j = k->ops->judge(gate->caller, gate->in, err, k->context);
+	struct sp_judgement j = ask_owner(gate, err);
 	if (j.verdict == SP_GO_ON) {
 		gate->exec = j.exec;
 		let_go_on(gate, &guard);
+		return;
+	}
+	if (j.verdict == SP_LATER) {
+		wait_for_owner(gate, &guard, j.exec);
 		return;
 	}
 	if (j.verdict == SP_REFUSE_AND_KILL)
@@ -699,7 +780,7 @@ static void refuse_unseen(struct sp_gate *gate, int err)
 	if (gate->in == NULL)
 		return;
 	sp_inspection_reset(gate->in);
-	struct sp_judgement j = k->ops->judge(gate->caller, gate->in, err, k->context);
+	struct sp_judgement j = ask_owner(gate, err);
 	refuse(gate, j.verdict != SP_GO_ON ? j.err : EAGAIN);
 }
 
@@ -783,6 +864,34 @@ static void on_lost(struct sp_gate *gate)
 	tell(gate, SP_OUTCOME_RESTARTED, 0, NULL);
 }
 
+/* Begins anew, as if the notification had just come. */
+static void look_again(struct sp_gate *gate, struct guard *guard)
+{
+	gate->in = sp_inspection_new();
+	if (gate->in == NULL) {
+		refuse(gate, ENOMEM);
+		tell(gate, SP_OUTCOME_FAILED, ENOMEM, NULL);
+		return;
+	}
+	sp_inspection_ask(gate->in, gate->asked);
+	keep(guard, gate->state);
+	begin(gate);
+}
+
+static void on_decided(struct sp_gate *gate)
+{
+	guard_gate(gate);
+
+	if (gate->decision.verdict == SP_GO_ON) {
+		look_again(gate, &guard);
+		return;
+	}
+	gate->exec = 0; /* recorded already */
+	if (gate->decision.verdict == SP_REFUSE_AND_KILL)
+		sp_tracer_kill(gate->caller->process);
+	refuse(gate, gate->decision.verdict != SP_LATER ? gate->decision.err : EAGAIN);
+}
+
 static void illegal(struct sp_gate *gate)
 {
 	gate->keeper->stats.illegal++;
@@ -799,9 +908,12 @@ static void release(struct sp_gate *gate)
 	if (gate->request != NULL)
 		sp_blocking_cancel(gate->request);
 	gate->request = NULL;
-	if (!gate->answered)
+	const bool refused = !gate->answered;
+	if (refused)
 		refuse(gate, EAGAIN);
-	tell(gate, SP_OUTCOME_VANISHED, 0, NULL);
+	tell(gate, refused ? SP_OUTCOME_FAILED : SP_OUTCOME_VANISHED, refused ? EAGAIN : 0, NULL);
+	sp_inspection_free(gate->asked);
+	gate->asked = NULL;
 	if (gate->in != NULL)
 		sp_inspection_reset(gate->in);
 	gate->state = FREE;

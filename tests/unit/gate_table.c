@@ -24,6 +24,7 @@ static bool fake_has_one_thread(const struct sp_process *process);
 static int fake_syscall_result(const struct sp_task *task, long *call, long *result);
 static void fake_restart_call(const struct sp_task *task);
 static int fake_inspect(struct sp_inspection *in, bool may_block, struct sp_filesystems *fs, struct sp_kinds *kinds);
+static const char *fake_difference(const struct sp_inspection *before, const struct sp_inspection *after);
 static bool fake_verify(const struct sp_inspection *in, pid_t tgid, char *detail, size_t size);
 static struct sp_request *fake_run(struct sp_blocking *blocking, const struct sp_work *work);
 static void fake_cancel(struct sp_request *request);
@@ -40,6 +41,7 @@ static void fake_cancel(struct sp_request *request);
 #define sp_tracer_syscall_result fake_syscall_result
 #define sp_tracer_restart_call fake_restart_call
 #define sp_inspect fake_inspect
+#define sp_inspection_difference fake_difference
 #define sp_verify fake_verify
 #define sp_blocking_run fake_run
 #define sp_blocking_cancel fake_cancel
@@ -62,6 +64,8 @@ static struct world {
 	bool shared, same_user;
 	struct sp_judgement judgement;
 	bool says_yes_to_anything;
+	bool changed; /* between what was shown and what is there when the answer comes */
+	struct sp_judgement second; /* judge_again()'s */
 	int attach, interrupt, sent;
 	bool verified;
 	long call, result;
@@ -73,10 +77,10 @@ static struct world {
 		bool approved;
 	} ids[MAX_IDS];
 	uint64_t last_id;
-	uint64_t judged; /* the id that is being judged */
 	struct sp_work work;
 	bool working, cancelled, killed, restarted;
 	unsigned outcomes;
+	unsigned judged_again;
 	enum sp_outcome outcome;
 	int outcome_err;
 } w;
@@ -164,6 +168,14 @@ static int fake_inspect(struct sp_inspection *in, bool may_block, struct sp_file
 	return may_block ? w.late_inspection : w.inspection;
 }
 
+static const char *fake_difference(const struct sp_inspection *before, const struct sp_inspection *after)
+{
+	cr_assert(before != NULL && after != NULL && before != after);
+	cr_assert_eq(before->tid, after->tid);
+	cr_assert_eq(before->path_address, after->path_address);
+	return w.changed ? "the arguments" : NULL;
+}
+
 static bool fake_verify(const struct sp_inspection *in, pid_t tgid, char *detail, size_t size)
 {
 	cr_assert_not_null(in);
@@ -228,6 +240,22 @@ static struct sp_judgement fake_judge(struct sp_task *caller, const struct sp_in
 	return j;
 }
 
+static struct sp_judgement fake_judge_again(struct sp_task *caller, const struct sp_inspection *in, int err,
+					    const char *changed, const struct sp_judgement *decision, void *context)
+{
+	(void)context;
+	cr_assert_not_null(in);
+	cr_assert_eq(decision->verdict, SP_GO_ON);
+	cr_assert_neq(decision->exec, 0);
+	cr_assert_eq(caller->gate->exec, decision->exec);
+	w.judged_again++;
+	if (err == 0 && changed == NULL && w.second.verdict == SP_GO_ON)
+		w.ids[caller->gate->id].approved = true;
+	if (w.second.verdict == SP_GO_ON && !w.says_yes_to_anything && (err != 0 || changed != NULL))
+		return (struct sp_judgement){.verdict = SP_REFUSE, .err = err != 0 ? -err : EACCES};
+	return w.second;
+}
+
 static void fake_outcome(struct sp_task *caller, uint64_t exec, enum sp_outcome outcome, int err, const char *detail,
 			 void *context)
 {
@@ -240,14 +268,15 @@ static void fake_outcome(struct sp_task *caller, uint64_t exec, enum sp_outcome 
 	w.outcome_err = err;
 }
 
-static const struct sp_gate_ops recording = {fake_judge, fake_outcome};
+static const struct sp_gate_ops recording = {fake_judge, fake_judge_again, fake_outcome};
 
 static void expect_the_usual(void)
 {
 	w.inspection = w.late_inspection = 0;
 	w.shared = w.no_thread = false;
 	w.same_user = true;
-	w.judgement = (struct sp_judgement){.verdict = SP_GO_ON, .exec = 1};
+	w.judgement = w.second = (struct sp_judgement){.verdict = SP_GO_ON, .exec = 1};
+	w.changed = false;
 	w.attach = w.interrupt = w.sent = 0;
 	w.verified = true;
 	w.call = SYS_execve;
@@ -319,33 +348,42 @@ enum { NEXT = 0x0f, ILLEGAL = 0x10 };
 
 /* clang-format off */
 static const unsigned char next_state[STATES][EVENTS] = {
-	/*             FROZEN          READ            TOO_LATE        EXEC_STOP       STOP            GONE            AGAIN */
-	[FREE]      = {FREE | ILLEGAL, FREE | ILLEGAL, FREE | ILLEGAL, FREE | ILLEGAL, FREE | ILLEGAL, FREE | ILLEGAL, FREE | ILLEGAL},
-	[FREEZING]  = {CONTINUED,      FREE | ILLEGAL, FREE,           FREE | ILLEGAL, FREE,           FREE,           FREE},
-	[READING]   = {FREE | ILLEGAL, CONTINUED,      FREE,           FREE | ILLEGAL, FREE,           FREE,           FREE},
-	[CONTINUED] = {FREE | ILLEGAL, FREE | ILLEGAL, CONTINUED,      FREE,           FREE,           FREE,           FREE},
+	/*             FROZEN          READ            TOO_LATE        EXEC_STOP       STOP            GONE            AGAIN           DECIDED */
+	[FREE]      = {FREE | ILLEGAL, FREE | ILLEGAL, FREE | ILLEGAL, FREE | ILLEGAL, FREE | ILLEGAL, FREE | ILLEGAL, FREE | ILLEGAL, FREE | ILLEGAL},
+	[FREEZING]  = {CONTINUED,      FREE | ILLEGAL, FREE,           FREE | ILLEGAL, FREE,           FREE,           FREE,           FREE | ILLEGAL},
+	[READING]   = {FREE | ILLEGAL, CONTINUED,      FREE,           FREE | ILLEGAL, FREE,           FREE,           FREE,           FREE | ILLEGAL},
+	[CONTINUED] = {FREE | ILLEGAL, FREE | ILLEGAL, CONTINUED,      FREE,           FREE,           FREE,           FREE,           FREE | ILLEGAL},
+	[ASKED]     = {FREE | ILLEGAL, FREE | ILLEGAL, FREE | ILLEGAL, FREE | ILLEGAL, FREE,           FREE,           FREE,           FREEZING},
 };
 
 /* What has reached the caller afterwards. A call that comes back under another id has nobody to be answered. */
 static const int answers[STATES][EVENTS] = {
-	/*             FROZEN  READ    TOO_LATE   EXEC_STOP  STOP          GONE    AGAIN */
-	[FREE]      = {EACCES, EACCES, EACCES,    EACCES,    EACCES,       EACCES, EACCES},
-	[FREEZING]  = {0,      EAGAIN, ETIMEDOUT, EAGAIN,    NOT_ANSWERED, EAGAIN, NOT_ANSWERED},
-	[READING]   = {EAGAIN, 0,      ETIMEDOUT, EAGAIN,    NOT_ANSWERED, EAGAIN, NOT_ANSWERED},
-	[CONTINUED] = {0,      0,      0,         0,         0,            0,      0},
+	/*             FROZEN  READ    TOO_LATE   EXEC_STOP  STOP          GONE    AGAIN         DECIDED */
+	[FREE]      = {EACCES, EACCES, EACCES,    EACCES,    EACCES,       EACCES, EACCES,       EACCES},
+	[FREEZING]  = {0,      EAGAIN, ETIMEDOUT, EAGAIN,    NOT_ANSWERED, EAGAIN, NOT_ANSWERED, EAGAIN},
+	[READING]   = {EAGAIN, 0,      ETIMEDOUT, EAGAIN,    NOT_ANSWERED, EAGAIN, NOT_ANSWERED, EAGAIN},
+	[CONTINUED] = {0,      0,      0,         0,         0,            0,      0,            0},
+	[ASKED]     = {EAGAIN, EAGAIN, EAGAIN,    EAGAIN,    NOT_ANSWERED, EAGAIN, NOT_ANSWERED, NOT_ANSWERED},
 };
 
 enum { NOTHING_TOLD = 100 };
-static const int outcomes[EVENTS] = { /* of an exec that went on */
-	[FROZEN] = SP_OUTCOME_VANISHED, [READ] = SP_OUTCOME_VANISHED, [TOO_LATE] = NOTHING_TOLD,
-	[EXEC_STOP] = SP_OUTCOME_EXECED, [STOP] = SP_OUTCOME_FAILED, [GONE] = SP_OUTCOME_VANISHED,
-	[AGAIN] = SP_OUTCOME_RESTARTED,
+static const int outcomes[STATES][EVENTS] = { /* of an exec that went on, or was asked about */
+	[CONTINUED] = {
+		[FROZEN] = SP_OUTCOME_VANISHED, [READ] = SP_OUTCOME_VANISHED, [TOO_LATE] = NOTHING_TOLD,
+		[EXEC_STOP] = SP_OUTCOME_EXECED, [STOP] = SP_OUTCOME_FAILED, [GONE] = SP_OUTCOME_VANISHED,
+		[AGAIN] = SP_OUTCOME_RESTARTED, [DECIDED] = SP_OUTCOME_VANISHED,
+	},
+	[ASKED] = {
+		[FROZEN] = SP_OUTCOME_FAILED, [READ] = SP_OUTCOME_FAILED, [TOO_LATE] = SP_OUTCOME_FAILED,
+		[EXEC_STOP] = SP_OUTCOME_FAILED, [STOP] = SP_OUTCOME_RESTARTED, [GONE] = SP_OUTCOME_VANISHED,
+		[AGAIN] = SP_OUTCOME_RESTARTED, [DECIDED] = NOTHING_TOLD,
+	},
 };
 /* clang-format on */
 
 static const char *const event_names[EVENTS] = {
 	[FROZEN] = "frozen", [READ] = "read", [TOO_LATE] = "too late", [EXEC_STOP] = "exec stop",
-	[STOP] = "stop",     [GONE] = "gone", [AGAIN] = "again",
+	[STOP] = "stop",     [GONE] = "gone", [AGAIN] = "again",       [DECIDED] = "decided",
 };
 
 /* A gate and who is around it. */
@@ -405,8 +443,19 @@ static void make_continued(struct scene *c)
 	stop_others(c);
 }
 
-static void (*const makers[STATES])(struct scene *c) = {
-	[FREE] = make_free, [FREEZING] = make_freezing, [READING] = make_reading, [CONTINUED] = make_continued};
+static void make_asked(struct scene *c)
+{
+	w.judgement.verdict = SP_LATER;
+	make_freezing(c);
+	stop_others(c);
+	expect_the_usual();
+}
+
+static void (*const makers[STATES])(struct scene *c) = {[FREE] = make_free,
+							[FREEZING] = make_freezing,
+							[READING] = make_reading,
+							[CONTINUED] = make_continued,
+							[ASKED] = make_asked};
 
 static void cause(struct scene *c, enum state state, enum event event)
 {
@@ -414,6 +463,10 @@ static void cause(struct scene *c, enum state state, enum event event)
 		stop_others(c); /* the last of them */
 	else if (state == READING && event == READ)
 		finish_work();
+	else if (state == ASKED && event == DECIDED)
+		cr_assert_eq(sp_gatekeeper_decided(w.keeper, &w.judgement), 0);
+	else if (state == ASKED && event == TOO_LATE)
+		happen(c->gate, event); /* it has no timer */
 	else if (state == READING && event == TOO_LATE)
 		let_work_be_late();
 	else if (state != FREE && event == TOO_LATE)
@@ -445,6 +498,7 @@ static void check_released(const struct scene *c)
 	cr_assert_eq(sp_gatekeeper_active(w.keeper), 0);
 	cr_assert_null(c->caller->gate);
 	cr_assert_null(gate->request);
+	cr_assert_null(gate->asked);
 	cr_assert_null(gate->held);
 	cr_assert_not(gate->wide);
 	cr_assert_eq(gate->exec, 0);
@@ -474,7 +528,11 @@ static void check_pair(enum state state, enum event event, bool wide)
 	(void)snprintf(name, sizeof name, "%s + %s%s", sp_gate_state_name(c.gate), event_names[event],
 		       wide ? ", whole job" : "");
 	cr_assert_eq(c.gate->state, state, "%s", name);
-	cr_assert_eq(w.keeper->wide_holds, wide && state != FREE, "%s", name);
+	cr_assert_eq(w.keeper->wide_holds, wide && state != FREE && state != ASKED, "%s", name);
+	if (state == ASKED) {
+		check_nobody_is_held(&c);
+		cr_assert_not(is_ticking(c.gate), "%s: a person is not to be hurried by the gate", name);
+	}
 	const unsigned told = w.outcomes;
 	cause(&c, state, event);
 
@@ -482,9 +540,9 @@ static void check_pair(enum state state, enum event event, bool wide)
 	cr_assert_eq(c.gate->state, wanted & NEXT, "%s: now %s", name, sp_gate_state_name(c.gate));
 	cr_assert_eq(w.keeper->stats.illegal, (wanted & ILLEGAL) != 0, "%s: counted as illegal?", name);
 	cr_assert_eq(w.ids[1].answer, answers[state][event], "%s: answered %d", name, w.ids[1].answer);
-	const bool tells = state == CONTINUED && event != TOO_LATE;
+	const bool tells = (state == CONTINUED || state == ASKED) && outcomes[state][event] != NOTHING_TOLD;
 	cr_assert_eq(w.outcomes - told, tells, "%s: %u outcomes", name, w.outcomes - told);
-	cr_assert(!tells || (int)w.outcome == outcomes[event], "%s: outcome %d", name, (int)w.outcome);
+	cr_assert(!tells || (int)w.outcome == outcomes[state][event], "%s: outcome %d", name, (int)w.outcome);
 	if ((wanted & NEXT) == FREE)
 		check_released(&c);
 	if ((wanted & NEXT) == FREE || (state == CONTINUED && event == TOO_LATE))
@@ -559,6 +617,162 @@ Test(gate_table, something_else_runs)
 	cr_assert(w.killed);
 	cr_assert_eq(w.outcome, SP_OUTCOME_MISMATCH);
 	cr_assert_eq(sp_gatekeeper_stats(w.keeper).mismatches, 1);
+	close_world();
+}
+
+/* --- what is decided later --- */
+
+/* A caller whose thread shares its memory, asked about under key 1. */
+static struct sp_task *ask_about(struct sp_task **sibling)
+{
+	struct sp_task *caller;
+
+	open_world(true);
+	caller = add_process(NULL);
+	*sibling = add_thread(caller);
+	w.judgement.verdict = SP_LATER;
+	notify(caller);
+	(*sibling)->state = TASK_STOPPED;
+	sp_gatekeeper_stopped(w.keeper, *sibling);
+	fake_release(NULL, *sibling);
+	cr_assert_eq(caller->gate->state, ASKED);
+	cr_assert_eq((*sibling)->state, TASK_RUNS, "nobody waits but the caller");
+	cr_assert_eq(sp_gatekeeper_asked(w.keeper, 1), caller->gate->asked);
+	expect_the_usual();
+	return caller;
+}
+
+static int decide(enum sp_verdict verdict, int err)
+{
+	return sp_gatekeeper_decided(w.keeper, &(struct sp_judgement){.verdict = verdict, .err = err, .exec = 1});
+}
+
+static void freeze_again(struct sp_task *sibling)
+{
+	sibling->state = TASK_STOPPED;
+	sp_gatekeeper_stopped(w.keeper, sibling);
+}
+
+Test(gate_table, approved_later_and_unchanged)
+{
+	struct sp_task *sibling, *caller = ask_about(&sibling);
+
+	cr_assert_eq(decide(SP_GO_ON, 0), 0);
+	cr_assert_eq(caller->gate->state, FREEZING, "as from the beginning");
+	cr_assert_eq(w.ids[1].answer, NOT_ANSWERED);
+	cr_assert_eq(decide(SP_GO_ON, 0), -ENOENT, "a second answer");
+	w.second.exec = 7;
+	freeze_again(sibling);
+	cr_assert_eq(caller->gate->state, CONTINUED);
+	cr_assert_eq(w.judged_again, 1);
+	cr_assert_eq(caller->gate->exec, 7);
+	cr_assert_eq(w.ids[1].answer, 0);
+	sp_gatekeeper_exec_stop(w.keeper, caller);
+	cr_assert_eq(w.outcomes, 1);
+	cr_assert_eq(w.outcome, SP_OUTCOME_EXECED);
+	cr_assert_null(caller->gate);
+	cr_assert_eq(caller->mm->holds, 0);
+	close_world();
+}
+
+static const struct {
+	const char *name;
+	bool changed, owner_does_not_care;
+	int inspection;
+	struct sp_judgement second;
+	int answer;
+} second_looks[] = {
+	{"changed", true, false, 0, {SP_GO_ON, 0, 1}, EACCES},
+	{"changed, and the owner lets it pass", true, true, 0, {SP_GO_ON, 0, 1}, EACCES},
+	{"cannot be read any more", false, false, -EFAULT, {SP_GO_ON, 0, 1}, EFAULT},
+	{"refused after all", false, false, 0, {SP_REFUSE, EPERM, 1}, EPERM},
+	{"refused after all, and killed", false, false, 0, {SP_REFUSE_AND_KILL, EPERM, 1}, EPERM},
+	{"put off again", false, false, 0, {SP_LATER, 0, 1}, EACCES},
+};
+
+Test(gate_table, approved_later_but)
+{
+	for (size_t i = 0; i < sizeof second_looks / sizeof *second_looks; i++) {
+		struct sp_task *sibling, *caller = ask_about(&sibling);
+
+		w.changed = second_looks[i].changed;
+		w.says_yes_to_anything = second_looks[i].owner_does_not_care;
+		w.inspection = second_looks[i].inspection;
+		w.second = second_looks[i].second;
+		cr_assert_eq(decide(SP_GO_ON, 0), 0);
+		if (caller->gate != NULL) /* what fails anyway needs no freeze */
+			freeze_again(sibling);
+		cr_assert_null(caller->gate, "%s", second_looks[i].name);
+		cr_assert_eq(w.judged_again, 1, "%s", second_looks[i].name);
+		cr_assert_eq(w.ids[1].answer, second_looks[i].answer, "%s: %d", second_looks[i].name, w.ids[1].answer);
+		cr_assert_eq(w.outcomes, 0, "%s: the owner knows", second_looks[i].name);
+		cr_assert_eq(w.killed, second_looks[i].second.verdict == SP_REFUSE_AND_KILL, "%s",
+			     second_looks[i].name);
+		cr_assert_eq(caller->mm->holds, 0);
+		close_world();
+	}
+}
+
+/* The control of "changed". */
+Test(gate_table, approved_later_and_changed_without_the_comparison)
+{
+	struct sp_task *sibling, *caller = ask_about(&sibling);
+
+	w.keeper->settings.without_comparison = true;
+	w.changed = true;
+	cr_assert_eq(decide(SP_GO_ON, 0), 0);
+	freeze_again(sibling);
+	cr_assert_eq(caller->gate->state, CONTINUED);
+	close_world();
+}
+
+Test(gate_table, refused_later)
+{
+	struct sp_task *sibling, *caller = ask_about(&sibling);
+
+	cr_assert_eq(decide(SP_REFUSE, ENOENT), 0);
+	cr_assert_null(caller->gate);
+	cr_assert_eq(w.ids[1].answer, ENOENT);
+	cr_assert_eq(w.outcomes, 0);
+	cr_assert_not(w.killed);
+	cr_assert_eq(decide(SP_REFUSE, ENOENT), -ENOENT, "a second answer");
+	close_world();
+
+	caller = ask_about(&sibling);
+	cr_assert_eq(decide(SP_REFUSE_AND_KILL, EPERM), 0);
+	cr_assert_null(caller->gate);
+	cr_assert(w.killed);
+	close_world();
+}
+
+Test(gate_table, dies_while_what_was_approved_is_read_again)
+{
+	struct sp_task *sibling, *caller = ask_about(&sibling);
+
+	cr_assert_eq(decide(SP_GO_ON, 0), 0);
+	sp_gatekeeper_gone(w.keeper, caller);
+	cr_assert_eq(w.judged_again, 0);
+	cr_assert_eq(w.outcomes, 1);
+	cr_assert_eq(w.outcome, SP_OUTCOME_VANISHED);
+	cr_assert_eq(decide(SP_GO_ON, 0), -ENOENT, "an answer that is too late");
+	close_world();
+}
+
+/* What could not be looked at cannot be asked about, and a question needs a name. */
+Test(gate_table, no_question_without_a_look)
+{
+	open_world(true);
+	struct sp_task *caller = add_process(NULL);
+	w.inspection = -ENOENT;
+	w.judgement.verdict = SP_LATER;
+	notify(caller);
+	cr_assert_null(caller->gate);
+	cr_assert_gt(w.ids[1].answer, 0);
+	w.inspection = 0;
+	w.judgement.exec = 0;
+	notify(caller);
+	cr_assert_null(caller->gate);
+	cr_assert_gt(w.ids[2].answer, 0);
 	close_world();
 }
 
@@ -655,7 +869,13 @@ static void expect_anything(void)
 	w.same_user = throw_dice(2) != 0;
 	w.judgement.verdict = throw_dice(3) == 0 ? SP_REFUSE + throw_dice(2) : SP_GO_ON;
 	w.judgement.err = w.judgement.verdict == SP_GO_ON ? 0 : EACCES;
-	w.judgement.exec = throw_dice(8) != 0;
+	w.judgement.exec = throw_dice(8) != 0 ? w.last_id + 2 : 0; /* a key of its own */
+	if (throw_dice(4) == 0)
+		w.judgement.verdict = SP_LATER;
+	w.changed = throw_dice(4) == 0;
+	w.second.verdict = throw_dice(4) == 0 ? SP_REFUSE : SP_GO_ON;
+	w.second.err = w.second.verdict == SP_GO_ON ? 0 : EPERM;
+	w.second.exec = w.judgement.exec;
 	w.attach = throw_dice(16) == 0 ? -EPERM : 0;
 	w.interrupt = throw_dice(16) == 0 ? -EPERM : 0;
 	w.sent = throw_dice(16) == 0 ? -ENOENT : 0;
@@ -778,15 +998,25 @@ static void random_reading(void)
 		let_work_be_late();
 }
 
+static void random_decision(void)
+{
+	const struct sp_task *task = any_task();
+
+	if (task->gate == NULL || task->gate->state != ASKED)
+		return;
+	const struct sp_judgement decision = {.verdict = throw_dice(3), .err = EACCES, .exec = task->gate->exec};
+	cr_assert_eq(sp_gatekeeper_decided(w.keeper, &decision), 0);
+}
+
 static void random_look(void)
 {
 	sp_gates_look_again(&w.freezing);
 }
 
 static void (*const happenings[])(void) = {
-	random_notification, random_notification, random_notification, random_stop,
-	random_asked_stop,   random_asked_stop,   random_exec,         random_deadline,
-	random_reading,      random_reading,      random_death,        random_look,
+	random_notification, random_notification, random_notification, random_stop,     random_asked_stop,
+	random_asked_stop,   random_exec,         random_deadline,     random_reading,  random_reading,
+	random_death,        random_look,         random_decision,     random_decision,
 };
 
 static void check_gate(const struct sp_gate *gate)
@@ -799,7 +1029,10 @@ static void check_gate(const struct sp_gate *gate)
 	cr_assert(gate->state != FREEZING || waits, "a gate waits for nobody");
 	cr_assert_eq(gate->request != NULL, gate->state == READING);
 	cr_assert(gate->state != READING || (w.working && !w.cancelled), "a gate waits for no thread");
-	cr_assert(gate->state == READING || gate->in != NULL);
+	cr_assert(gate->state == READING || (gate->in != NULL) == (gate->state != ASKED));
+	if (gate->state == ASKED)
+		cr_assert(gate->asked != NULL && gate->exec != 0 && gate->held == NULL && !gate->wide &&
+			  !is_ticking(gate));
 	if (gate->state == CONTINUED)
 		cr_assert_eq(is_ticking(gate), gate->held != NULL || gate->wide, "held without a deadline");
 	else
@@ -820,7 +1053,8 @@ static void check_everything(void)
 		held += gate->held != NULL;
 	}
 	sp_list_each (gate, &k->pool, link)
-		cr_assert(gate->state == FREE && gate->held == NULL && !gate->wide && !is_ticking(gate));
+		cr_assert(gate->state == FREE && gate->held == NULL && !gate->wide && !is_ticking(gate) &&
+			  gate->asked == NULL);
 	cr_assert_eq(k->wide_holds, wide);
 	for (unsigned i = 0; i < TASKS; i++) {
 		bool counted = false;
@@ -850,6 +1084,7 @@ Test(gate_table, a_hundred_thousand_random_events, .timeout = 600)
 		      (unsigned long long)w.keeper->stats.wide, (unsigned long long)w.keeper->stats.helped);
 	cr_assert_gt(w.keeper->stats.wide, 100);
 	cr_assert_gt(w.keeper->stats.helped, 100);
+	cr_assert_gt(w.keeper->stats.asked, 100);
 	for (unsigned i = 0; i < TASKS; i++)
 		remove_task(tasks[i]);
 	cr_assert_eq(sp_gatekeeper_active(w.keeper), 0);

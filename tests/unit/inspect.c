@@ -555,3 +555,110 @@ Test(inspect, gone_while_it_is_verified)
 	cr_assert_str_neq(detail, "");
 	native.child = 0;
 }
+
+/* --- what is not as it was when somebody was asked about it --- */
+
+/* Over and over until it shows: before Linux 6.13 the clock of ctime ticks slowly. */
+static void overwrite(const char *path, const char *with)
+{
+	struct stat before, after;
+	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	cr_assert_eq(fstat(fd, &before), 0);
+	do {
+		cr_assert_gt(pwrite(fd, with, strlen(with), 0), 0);
+		const struct timespec times[] = {before.st_atim, before.st_mtim}; /* "it is old" */
+		cr_assert_eq(futimens(fd, times), 0);
+		cr_assert_eq(fstat(fd, &after), 0);
+	} while (memcmp(&before.st_ctim, &after.st_ctim, sizeof before.st_ctim) == 0);
+	cr_assert_eq(before.st_size, after.st_size);
+}
+
+static void rewrite_script(void)
+{
+	overwrite("d/script", "#!./true with an Argument\n");
+}
+
+static void rewrite_program(void)
+{
+	overwrite("true", "\x7f");
+}
+
+static void replace_interpreter(void)
+{
+	copy_program("other");
+	cr_assert_eq(rename("other", "true"), 0);
+}
+
+static void replace_script(void)
+{
+	yard_write("other", "#!./true with an argument\n", 0755);
+	cr_assert_eq(rename("other", "d/script"), 0);
+}
+
+static void rename_directory(void)
+{
+	cr_assert_eq(rename("d", "e"), 0);
+	cr_assert_eq(symlink("e", "d"), 0);
+}
+
+static void nothing(void)
+{
+}
+
+static const char *const other_argv[] = {"zero", "one", "two", "words", NULL}, *const other_envp[] = {"A=1", "B=3",
+												      NULL};
+
+static const struct {
+	const char *path, *path_then;
+	const char *const *argv_then, *const *envp_then;
+	void (*between)(void);
+	const char *difference;
+} changes[] = {
+	{"d/script", "d/script", usual_argv, usual_envp, nothing, NULL},
+	{"./true", "./true", usual_argv, usual_envp, nothing, NULL},
+	{"d/script", "./d/script", usual_argv, usual_envp, nothing, "the path"},
+	{"d/script", "d/script", other_argv, usual_envp, nothing, "the arguments"},
+	{"d/script", "d/script", usual_argv, other_envp, nothing, "the environment"},
+	{"d/script", "d/script", usual_argv, usual_envp, replace_script, "the file that the path leads to"},
+	{"d/script", "d/script", usual_argv, usual_envp, rename_directory, "the file that the path leads to"},
+	{"d/script", "d/script", usual_argv, usual_envp, rewrite_script, "what is in the file"},
+	{"./true", "./true", usual_argv, usual_envp, rewrite_program, "what is in the file"},
+	{"d/script", "d/script", usual_argv, usual_envp, replace_interpreter,
+	 "the file that is the interpreter of the script"},
+	{"d/script", "d/script", usual_argv, usual_envp, rewrite_program,
+	 "what is in the file that is the script's interpreter"},
+};
+
+static void check_change(size_t i)
+{
+	cleanup_child pid_t child = child_waiting(NULL, NULL);
+	struct native_call call = by_path(changes[i].path);
+	cleanup_inspection struct sp_inspection *before = must_ask(child, &call), *after = sp_inspection_new();
+
+	cr_assert_eq(sp_inspect(before, true, NULL, NULL), 0, "%zu: %s", i, before->reason);
+	changes[i].between();
+	call.path = (uintptr_t)changes[i].path_then;
+	call.argv = (uintptr_t)changes[i].argv_then;
+	call.envp = (uintptr_t)changes[i].envp_then;
+	cleanup_inspection struct sp_inspection *asked = must_ask(child, &call);
+	sp_inspection_ask(after, asked);
+	cr_assert_eq(sp_inspect(after, true, NULL, NULL), 0, "%zu: %s", i, after->reason);
+	const char *difference = sp_inspection_difference(before, after);
+	if (changes[i].difference == NULL)
+		cr_assert_null(difference, "%zu: %s", i, difference);
+	else
+		cr_assert(difference != NULL && strcmp(difference, changes[i].difference) == 0, "%zu: %s, not %s", i,
+			  difference, changes[i].difference);
+}
+
+Test(inspect, what_has_changed_since_is_told)
+{
+	for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+		if (i > 0) {
+			yard_close();
+			open_programs();
+		}
+		check_change(i);
+	}
+}
