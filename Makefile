@@ -12,6 +12,7 @@ BINDIR ?= $(PREFIX)/bin
 SBINDIR ?= $(PREFIX)/sbin
 MANDIR ?= $(PREFIX)/share/man
 POLICYDIR ?= $(PREFIX)/share/sallyport/policies
+PLUGINDIR ?= $(PREFIX)/lib/sallyport/plugins
 CFLAGS ?= -O2 -g
 
 # One directory a variant (build, build/clang, build/address-undefined, ...), so that variants do not mix their objects.
@@ -31,6 +32,7 @@ BENCH_PACKAGES := bubblewrap dash strace sudo xz-utils
 
 # What a program built in this tree finds by name without being installed; `make install` sets the final place.
 POLICY_DIR := $(CURDIR)/policies
+PLUGIN_DIR = $(CURDIR)/$(BUILD)/plugins
 
 # Two compilers, several versions: a flag is used where the compiler has it.
 supported = $(shell $(CC) -Werror $(1) -O2 -include features.h -S -o /dev/null -x c /dev/null >/dev/null 2>&1 && echo '$(1)')
@@ -48,7 +50,7 @@ QUIET_HARDENING := $(or $(call supported,-ftrivial-auto-var-init=zero),$(call su
 HARDENING := -fPIE -fstack-protector-strong $(call supported,-fstack-clash-protection) \
 	$(call supported,-fcf-protection=full) $(QUIET_HARDENING) $(FORTIFY)
 SANITIZER = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-PLACES = -DSP_POLICY_DIR='"$(POLICY_DIR)"'
+PLACES = -DSP_POLICY_DIR='"$(POLICY_DIR)"' -DSP_PLUGIN_DIR='"$(PLUGIN_DIR)"'
 COMPILE := $(CC) -Idaemon -Iproto -Iclient -D_GNU_SOURCE $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null) $(CPPFLAGS) \
 	-std=gnu2x $(WARNINGS) $(HARDENING) $(CFLAGS)
 LINK := $(CC) $(CFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--as-needed $(LDFLAGS)
@@ -170,6 +172,7 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 
 # The built-in policy is read from this tree by the assembler, wherever the program will be installed.
 $(BUILD)/obj/daemon/policy/builtin.o: private override POLICY_DIR := $(CURDIR)/policies
+PLUGIN_DIR = $(CURDIR)/$(BUILD)/plugins
 $(BUILD)/obj/daemon/policy/builtin.o: policies/record.yaml
 
 # Other flags, other objects: written only when they change.
@@ -227,7 +230,7 @@ bench: ## what supervision costs, beside native, a floor and others (ROUNDS=, RO
 # Compiled once more for the place where the policies will lie: an installed program does not look into this tree.
 INSTALLED := $(BUILD)/installed
 install: ## into PREFIX (/usr/local), SYSCONFDIR (/etc), below DESTDIR if that is set
-	+@$(MAKE) --no-print-directory BUILD='$(INSTALLED)' POLICY_DIR='$(POLICYDIR)' all
+	+@$(MAKE) --no-print-directory BUILD='$(INSTALLED)' POLICY_DIR='$(POLICYDIR)' PLUGIN_DIR='$(PLUGINDIR)' all
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(POLICYDIR)' '$(DESTDIR)$(SYSCONFDIR)/sallyport/policies'
 	install -m 755 $(INSTALLED)/sallyport '$(DESTDIR)$(BINDIR)'
 	install -m 755 $(INSTALLED)/sallyportd '$(DESTDIR)$(SBINDIR)'

@@ -290,6 +290,10 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 		sp_fail(e, ENOMEM, "out of memory");
 		return NULL;
 	}
+	if (sp_policy_plugins(plan->policy)->count > 0) {
+		sp_fail(e, ENOTSUP, "plugins cannot be asked yet");
+		return NULL;
+	}
 	job->tools = *tools;
 	job->launched.channel = job->launched.wire = -1;
 	sp_list_init(&job->link);

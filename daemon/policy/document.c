@@ -5,6 +5,8 @@
 #include "util/cleanup.h"
 #include "util/printable.h"
 
+#include <errno.h>
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
@@ -12,6 +14,8 @@
 
 /* No policy that a person reads is this long; what a megabyte of commas costs is bounded by it. */
 #define PLACES_MAX (1u << 18)
+/* What the schema does not bound. */
+#define FREE_DEPTH_MAX 32
 
 struct place {
 	size_t line, column;
@@ -368,8 +372,122 @@ static int check_required(struct reader *r, const struct cyaml_schema_value *sch
 	return 0;
 }
 
+/* ---- Values of any form ---- */
+
+static void release_json(json_t **value)
+{
+	json_decref(*value);
+}
+
+/* As YAML 1.2 takes plain words. */
+static json_t *json_of_plain(const char *text, const yaml_event_t *event)
+{
+	char *end;
+
+	if (is_null(event))
+		return json_null();
+	if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)
+		return json_boolean(text[0] == 't');
+	errno = 0;
+	long long number = strtoll(text, &end, 10);
+	if (*end == '\0' && errno == 0)
+		return json_integer(number);
+	double real = strtod(text, &end);
+	/* "inf" and "0x10" are words here. */
+	if (*end == '\0' && strspn(text, "+-.0123456789eE") == strlen(text))
+		return json_real(real);
+	return json_string(text);
+}
+
+static json_t *json_of_scalar(const yaml_event_t *event)
+{
+	const char *text = (const char *)event->data.scalar.value;
+
+	if (event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE)
+		return json_of_plain(text, event);
+	return json_stringn(text, event->data.scalar.length);
+}
+
+static int read_free(struct reader *r, unsigned depth, json_t **value);
+
+static int read_free_list(struct reader *r, unsigned depth, json_t *list)
+{
+	int rc;
+
+	while ((rc = next_event(r)) == 0 && r->event.type != YAML_SEQUENCE_END_EVENT) {
+		json_t *item = NULL;
+
+		if ((rc = read_free(r, depth + 1, &item)) < 0)
+			return rc;
+		if (json_array_append_new(list, item) != 0)
+			return sp_fail(r->e, ENOMEM, "out of memory");
+	}
+	return rc;
+}
+
+static int read_free_mapping(struct reader *r, unsigned depth, json_t *mapping)
+{
+	int rc;
+
+	while ((rc = next_event(r)) == 0 && r->event.type != YAML_MAPPING_END_EVENT) {
+		if (r->event.type != YAML_SCALAR_EVENT)
+			return fail_mark(r, r->event.start_mark, "a key must be a single word");
+		cleanup_free char *key = strdup((const char *)r->event.data.scalar.value);
+		json_t *item = NULL;
+		if (key == NULL)
+			return sp_fail(r->e, ENOMEM, "out of memory");
+		if (json_object_get(mapping, key) != NULL)
+			return fail_mark(r, r->event.start_mark, "the key '%s' is given twice", key);
+		if ((rc = next_event(r)) < 0 || (rc = read_free(r, depth + 1, &item)) < 0)
+			return rc;
+		if (json_object_set_new(mapping, key, item) != 0)
+			return sp_fail(r->e, ENOMEM, "out of memory");
+	}
+	return rc;
+}
+
+/* *value is the caller's, on failure too. */
+static int read_free(struct reader *r, unsigned depth, json_t **value)
+{
+	if (depth > FREE_DEPTH_MAX)
+		return fail_mark(r, r->event.start_mark, "nested deeper than %d", FREE_DEPTH_MAX);
+	if (r->event.type == YAML_SCALAR_EVENT &&
+	    strlen((const char *)r->event.data.scalar.value) != r->event.data.scalar.length)
+		return fail_mark(r, r->event.start_mark, "the value has a NUL byte");
+	sp_cleanup(release_json) json_t *read = r->event.type == YAML_SCALAR_EVENT           ? json_of_scalar(&r->event)
+						: r->event.type == YAML_SEQUENCE_START_EVENT ? json_array()
+											     : json_object();
+	if (read == NULL)
+		return sp_fail(r->e, ENOMEM, "out of memory");
+	int rc = json_is_array(read)    ? read_free_list(r, depth, read)
+		 : json_is_object(read) ? read_free_mapping(r, depth, read)
+					: 0;
+	if (rc == 0)
+		*value = sp_steal_ptr(read);
+	return rc;
+}
+
+/* Written as the text of a field, which libcyaml takes as it is. */
+static int write_free(struct reader *r, const struct cyaml_schema_value *schema)
+{
+	sp_cleanup(release_json) json_t *value = NULL;
+	int rc = write_line(r, schema, "{");
+
+	if (rc < 0 || (rc = write_place(r, schema)) < 0 || (rc = read_free(r, 0, &value)) < 0)
+		return rc;
+	cleanup_free char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS);
+	if (text == NULL)
+		return sp_fail(r->e, ENOMEM, "out of memory");
+	(void)fprintf(r->out, "\"%s\":", SP_KEY_JSON);
+	write_quoted(r->out, (const unsigned char *)text, strlen(text));
+	rc = end_line(r, schema);
+	return rc < 0 ? rc : write_line(r, schema, "}");
+}
+
 static int write_mapping(struct reader *r, const struct cyaml_schema_value *schema)
 {
+	if (find_field(schema, SP_KEY_JSON) != NULL)
+		return write_free(r, schema);
 	const struct cyaml_schema_field *text = find_field(schema, SP_KEY_TEXT);
 	const struct cyaml_schema_field *list = find_field(schema, SP_KEY_LIST);
 	const struct cyaml_schema_field *word = find_field(schema, SP_KEY_WORD);
@@ -435,6 +553,10 @@ static void describe_mapping(FILE *out, const struct cyaml_schema_value *schema)
 	}
 	if (find_field(schema, SP_KEY_LIST) != NULL) {
 		(void)fputs("a value or a list of alternatives", out);
+		return;
+	}
+	if (find_field(schema, SP_KEY_JSON) != NULL) {
+		(void)fputs("a value of any form", out);
 		return;
 	}
 	if (find_field(schema, SP_KEY_WORD) != NULL)

@@ -5,7 +5,8 @@
  *   - where the schema wants a list and one value stands there, it becomes a list of one;
  *   - a mapping whose schema has the field SP_KEY_AT gets its place, as an index for sp_document_fail();
  *   - a mapping whose schema has the field SP_KEY_TEXT or SP_KEY_LIST stands for the bare value or list itself;
- *   - where the schema of a mapping has the field SP_KEY_WORD, a bare word may stand in place of the mapping.
+ *   - where the schema of a mapping has the field SP_KEY_WORD, a bare word may stand in place of the mapping;
+ *   - a mapping whose schema has the field SP_KEY_JSON stands for a value of any form, which becomes JSON text.
  * A line number in libcyaml's messages is thereby an index as well. Anchors, aliases, tags and second documents are
  * refused, and nothing can nest deeper than the schema does. */
 #ifndef SP_POLICY_DOCUMENT_H
@@ -21,6 +22,7 @@
 #define SP_KEY_TEXT "<text>"
 #define SP_KEY_LIST "<list>"
 #define SP_KEY_WORD "<word>"
+#define SP_KEY_JSON "<json>"
 
 struct sp_document;
 

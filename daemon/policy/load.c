@@ -83,6 +83,7 @@ static int parse(const char *text, size_t size, const char *file_name, bool test
 	if (policy->name == NULL)
 		return sp_fail(e, ENOMEM, "out of memory");
 	if ((rc = sp_confinement_compile(&policy->source, &policy->confinement, e)) < 0 ||
+	    (rc = sp_plugin_specs_compile(&policy->source, policy->file, &policy->plugins, e)) < 0 ||
 	    (rc = sp_policy_compile(policy, e)) < 0 || (test && (rc = sp_policy_run_tests(policy, e)) < 0))
 		return rc;
 	*out = sp_steal_ptr(policy);
@@ -232,6 +233,7 @@ void sp_policy_free(struct sp_policy *policy)
 	free(policy->any_program_rules);
 	sp_directories_free(policy->directories);
 	sp_confinement_free(policy->confinement);
+	sp_plugin_specs_release(&policy->plugins);
 	sp_source_release(&policy->source);
 	free(policy->file);
 	free(policy->name);
@@ -240,6 +242,8 @@ void sp_policy_free(struct sp_policy *policy)
 
 bool sp_policy_wants_env(const struct sp_policy *policy)
 {
+	if (policy->plugins.judges > 0)
+		return true;
 	for (size_t i = 0; i < policy->rule_count; i++) {
 		if (policy->rules[i].env.count > 0)
 			return true;
@@ -277,6 +281,11 @@ enum sp_tracking sp_policy_tracking(const struct sp_policy *policy)
 const struct sp_confinement *sp_policy_confinement(const struct sp_policy *policy)
 {
 	return policy->confinement;
+}
+
+const struct sp_plugin_specs *sp_policy_plugins(const struct sp_policy *policy)
+{
+	return &policy->plugins;
 }
 
 size_t sp_policy_rule_count(const struct sp_policy *policy)

@@ -5,6 +5,7 @@
 #define SP_POLICY_POLICY_H
 
 #include "policy/confinement.h"
+#include "policy/plugins.h"
 #include "util/error.h"
 
 #include <stdbool.h>
@@ -60,7 +61,7 @@ void sp_policy_free(struct sp_policy *policy); /* NULL is fine */
 /* Decides one exec. Never fails: what cannot be matched is not allowed by a rule. Allocates nothing. */
 void sp_policy_decide(const struct sp_policy *policy, const struct sp_exec *exec, struct sp_decision *decision);
 
-/* True if some rule looks at the environment; otherwise envp need not be read. */
+/* True if some rule looks at the environment, or a plugin may; otherwise envp need not be read. */
 bool sp_policy_wants_env(const struct sp_policy *policy);
 
 const char *sp_policy_name(const struct sp_policy *policy);
@@ -69,6 +70,7 @@ const char *sp_policy_file(const struct sp_policy *policy); /* "(built-in)" for 
 uint64_t sp_policy_digest(const struct sp_policy *policy); /* of the file's bytes: tells two versions apart */
 enum sp_tracking sp_policy_tracking(const struct sp_policy *policy);
 const struct sp_confinement *sp_policy_confinement(const struct sp_policy *policy); /* what programs start with */
+const struct sp_plugin_specs *sp_policy_plugins(const struct sp_policy *policy);
 size_t sp_policy_rule_count(const struct sp_policy *policy);
 size_t sp_policy_test_count(const struct sp_policy *policy);
 

@@ -73,6 +73,7 @@ struct sp_policy {
 	size_t *any_program_rules;
 	size_t any_program_count;
 	struct sp_confinement *confinement;
+	struct sp_plugin_specs plugins;
 };
 
 /* Fills a policy whose source has been read; what was filled is freed with the policy. 0, -EINVAL, -ENOMEM. */

@@ -207,7 +207,44 @@ static const struct cyaml_schema_field syscalls_fields[] = {
 	TEXTS_FIELD("deny", sp_source_syscalls, deny),
 	TEXTS_FIELD("kill", sp_source_syscalls, kill),
 	TEXTS_FIELD("allow", sp_source_syscalls, allow),
+	TEXTS_FIELD("notify", sp_source_syscalls, notify),
 	CYAML_FIELD_END,
+};
+
+/* ---- Plugins ---- */
+
+static const struct cyaml_strval isolations[] = {
+	{"process", SP_PLUGIN_PROCESS},
+	{"none", SP_PLUGIN_INSIDE},
+};
+static const struct cyaml_strval whens[] = {
+	{"unmatched", SP_PLUGIN_UNMATCHED},
+	{"allowed", SP_PLUGIN_ALLOWED},
+};
+static const struct cyaml_strval abis[] = {
+	{"sallyport", SP_PLUGIN_OURS},
+	{"crun", SP_PLUGIN_CRUN},
+};
+
+static const struct cyaml_schema_field json_fields[] = {
+	CYAML_FIELD_UINT(SP_KEY_AT, REQUIRED, struct sp_source_json, at),
+	CYAML_FIELD_STRING_PTR(SP_KEY_JSON, CYAML_FLAG_POINTER, struct sp_source_json, text, 0, CYAML_UNLIMITED),
+	CYAML_FIELD_END,
+};
+
+static const struct cyaml_schema_field plugin_fields[] = {
+	AT_FIELD(sp_source_plugin),
+	CYAML_FIELD_MAPPING("path", REQUIRED, struct sp_source_plugin, path, text_fields),
+	CYAML_FIELD_MAPPING("config", OPTIONAL, struct sp_source_plugin, config, json_fields),
+	TEXT_FIELD("timeout_ms", sp_source_plugin, timeout_ms),
+	CYAML_FIELD_ENUM("isolation", OPTIONAL | CYAML_FLAG_STRICT, struct sp_source_plugin, isolation, isolations,
+			 COUNT(isolations)),
+	CYAML_FIELD_ENUM("when", OPTIONAL | CYAML_FLAG_STRICT, struct sp_source_plugin, when, whens, COUNT(whens)),
+	CYAML_FIELD_ENUM("abi", OPTIONAL | CYAML_FLAG_STRICT, struct sp_source_plugin, abi, abis, COUNT(abis)),
+	CYAML_FIELD_END,
+};
+static const struct cyaml_schema_value plugin_schema = {
+	CYAML_VALUE_MAPPING(REQUIRED, struct sp_source_plugin, plugin_fields),
 };
 
 static const struct cyaml_schema_field policy_fields[] = {
@@ -224,6 +261,8 @@ static const struct cyaml_schema_field policy_fields[] = {
 	CYAML_FIELD_MAPPING("filesystem", OPTIONAL, struct sp_source_policy, filesystem, filesystem_fields),
 	CYAML_FIELD_MAPPING("network", OPTIONAL, struct sp_source_policy, network, network_fields),
 	CYAML_FIELD_MAPPING("syscalls", OPTIONAL, struct sp_source_policy, syscalls, syscalls_fields),
+	CYAML_FIELD_SEQUENCE("plugins", OPTIONAL | CYAML_FLAG_POINTER, struct sp_source_policy, plugins, &plugin_schema,
+			     0, CYAML_UNLIMITED),
 	CYAML_FIELD_END,
 };
 static const struct cyaml_schema_value policy_schema = {

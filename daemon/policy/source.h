@@ -4,6 +4,7 @@
 
 #include "policy/confinement.h"
 #include "policy/document.h"
+#include "policy/plugins.h"
 #include "policy/policy.h"
 #include "util/cleanup.h"
 
@@ -114,7 +115,22 @@ struct sp_source_network {
 struct sp_source_syscalls {
 	uint32_t at;
 	struct sp_source_text mode;
-	struct sp_source_texts deny, kill, allow;
+	struct sp_source_texts deny, kill, allow, notify;
+};
+
+/* A value of any form, as JSON. text NULL: not given. */
+struct sp_source_json {
+	char *text;
+	uint32_t at;
+};
+
+struct sp_source_plugin {
+	uint32_t at;
+	struct sp_source_text path, timeout_ms;
+	struct sp_source_json config;
+	enum sp_plugin_isolation isolation;
+	enum sp_plugin_when when;
+	enum sp_plugin_abi abi;
 };
 
 struct sp_source_policy {
@@ -128,6 +144,8 @@ struct sp_source_policy {
 	struct sp_source_filesystem filesystem;
 	struct sp_source_network network;
 	struct sp_source_syscalls syscalls;
+	struct sp_source_plugin *plugins;
+	uint32_t plugins_count;
 };
 
 struct sp_source {

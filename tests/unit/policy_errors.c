@@ -59,7 +59,7 @@ Test(policy_errors, keys)
 		{"version: 1\n\"na\\0me\": x\n", "2:1", "unknown key"},
 		{"version: 1\n<<: {name: x}\n", "2:1", "unknown key '<<'"},
 		/* The rest of the language: later, and not ignored now. */
-		{"version: 1\nplugins: []\n", "2:1", "unknown key 'plugins'"},
+		{"version: 1\npluggins: []\n", "2:1", "unknown key 'pluggins'"},
 		{RULES "    - {id: a, ancestor: npm, action: deny}\n", "4:15", "unknown key 'ancestor'"},
 	};
 	EXPECT_ERRORS(rows);
