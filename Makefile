@@ -50,7 +50,7 @@ QUIET_HARDENING := $(or $(call supported,-ftrivial-auto-var-init=zero),$(call su
 HARDENING := -fPIE -fstack-protector-strong $(call supported,-fstack-clash-protection) \
 	$(call supported,-fcf-protection=full) $(QUIET_HARDENING) $(FORTIFY)
 SANITIZER = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-PLACES = -DSP_POLICY_DIR='"$(POLICY_DIR)"' -DSP_PLUGIN_DIR='"$(PLUGIN_DIR)"'
+PLACES = -DSP_POLICY_DIR='"$(POLICY_DIR)"' -DSP_PLUGIN_DIR='"$(PLUGIN_DIR)"' -DSP_PROTO_DIR='"$(CURDIR)/proto"'
 COMPILE := $(CC) -Idaemon -Iproto -Iclient -D_GNU_SOURCE $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null) $(CPPFLAGS) \
 	-std=gnu2x $(WARNINGS) $(HARDENING) $(CFLAGS)
 LINK := $(CC) $(CFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--as-needed $(LDFLAGS)
@@ -62,7 +62,7 @@ inside = $(or $(if $(filter -lpthread -ldl -lrt -lm,$(1)),,$(if $(filter -l%,$(1
 PROGRAM_LIBS := $(if $(SHARED)$(SANITIZE),$(LIBS),$(foreach word,$(LIBS),$(call inside,$(word))) -lm)
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-ENGINE := $(call objects,$(filter-out daemon/main.c daemon/self/before_main.c,$(shell find daemon -name '*.c')))
+ENGINE := $(call objects,$(filter-out daemon/main.c daemon/self/before_main.c,$(shell find daemon proto -name '*.c')))
 # What protects a program before its main. Not in the library: tests link that, and must be traced by their leak checker.
 BEFORE_MAIN := $(call objects,daemon/self/before_main.c)
 CLIENT := $(call objects,$(wildcard client/*.c))
@@ -174,6 +174,7 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 $(BUILD)/obj/daemon/policy/builtin.o: private override POLICY_DIR := $(CURDIR)/policies
 PLUGIN_DIR = $(CURDIR)/$(BUILD)/plugins
 $(BUILD)/obj/daemon/policy/builtin.o: policies/record.yaml
+$(BUILD)/obj/daemon/api/standard.o: proto/io.sallyport.varlink
 
 # Other flags, other objects: written only when they change.
 $(BUILD)/flags: force
