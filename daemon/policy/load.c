@@ -68,6 +68,29 @@ int sp_policy_parse(const char *text, size_t size, const char *file_name, struct
 	return parse(text, size, file_name, true, out, e);
 }
 
+/* A person who is asked has two minutes, and silence is a no. */
+static int compile_ask(struct sp_policy *policy, struct sp_error *e)
+{
+	enum { DEFAULT_SECONDS = 120, SECONDS_MAX = 7 * 24 * 3600 };
+	const struct sp_source_ask *ask = &policy->source.policy->ask;
+	const char *text = ask->timeout_seconds.text;
+	char *end = NULL;
+
+	policy->ask = (struct sp_ask_settings){
+		.timeout_seconds = DEFAULT_SECONDS,
+		.otherwise = ask->otherwise != NULL ? *ask->otherwise : SP_DENY,
+	};
+	if (text == NULL)
+		return 0;
+	const long seconds = strtol(text, &end, 10);
+	if (*end != '\0' || end == text || text[0] < '0' || text[0] > '9' || seconds < 1 || seconds > SECONDS_MAX)
+		return sp_document_fail(policy->source.document, ask->timeout_seconds.at, e,
+					"bad timeout_seconds '%.60s', expected a whole number from 1 to %d", text,
+					SECONDS_MAX);
+	policy->ask.timeout_seconds = (unsigned)seconds;
+	return 0;
+}
+
 static int parse(const char *text, size_t size, const char *file_name, bool test, struct sp_policy **out,
 		 struct sp_error *e)
 {
@@ -75,6 +98,7 @@ static int parse(const char *text, size_t size, const char *file_name, bool test
 
 	if (policy == NULL || (policy->file = strdup(file_name)) == NULL)
 		return sp_fail(e, ENOMEM, "out of memory");
+	policy->holders = 1;
 	policy->digest = digest(text, size);
 	int rc = sp_source_read(text, size, file_name, &policy->source, e);
 	if (rc < 0)
@@ -84,7 +108,8 @@ static int parse(const char *text, size_t size, const char *file_name, bool test
 		return sp_fail(e, ENOMEM, "out of memory");
 	if ((rc = sp_confinement_compile(&policy->source, &policy->confinement, e)) < 0 ||
 	    (rc = sp_plugin_specs_compile(&policy->source, policy->file, &policy->plugins, e)) < 0 ||
-	    (rc = sp_policy_compile(policy, e)) < 0 || (test && (rc = sp_policy_run_tests(policy, e)) < 0))
+	    (rc = compile_ask(policy, e)) < 0 || (rc = sp_policy_compile(policy, e)) < 0 ||
+	    (test && (rc = sp_policy_run_tests(policy, e)) < 0))
 		return rc;
 	*out = sp_steal_ptr(policy);
 	return 0;
@@ -219,9 +244,15 @@ static void free_rule(struct sp_rule *rule)
 	free_globs(&rule->env);
 }
 
+const struct sp_policy *sp_policy_hold(const struct sp_policy *policy)
+{
+	((struct sp_policy *)policy)->holders++;
+	return policy;
+}
+
 void sp_policy_free(struct sp_policy *policy)
 {
-	if (policy == NULL)
+	if (policy == NULL || policy->holders-- > 1)
 		return;
 	for (size_t i = 0; i < policy->rule_count; i++)
 		free_rule(&policy->rules[i]);
@@ -286,6 +317,21 @@ const struct sp_confinement *sp_policy_confinement(const struct sp_policy *polic
 const struct sp_plugin_specs *sp_policy_plugins(const struct sp_policy *policy)
 {
 	return &policy->plugins;
+}
+
+const struct sp_ask_settings *sp_policy_ask(const struct sp_policy *policy)
+{
+	return &policy->ask;
+}
+
+const char *sp_policy_rule_id(const struct sp_policy *policy, size_t rule)
+{
+	return policy->rules[rule].source->id.text;
+}
+
+enum sp_action sp_policy_rule_action(const struct sp_policy *policy, size_t rule)
+{
+	return policy->rules[rule].source->action;
 }
 
 size_t sp_policy_rule_count(const struct sp_policy *policy)

@@ -56,7 +56,9 @@ struct sp_policy;
 [[nodiscard]] int sp_policy_parse(const char *text, size_t size, const char *file_name, struct sp_policy **out,
 				  struct sp_error *e);
 
-void sp_policy_free(struct sp_policy *policy); /* NULL is fine */
+/* One more who needs it, and frees it. One thread only. */
+const struct sp_policy *sp_policy_hold(const struct sp_policy *policy);
+void sp_policy_free(struct sp_policy *policy); /* by the last who holds it; NULL is fine */
 
 /* Decides one exec. Never fails: what cannot be matched is not allowed by a rule. Allocates nothing. */
 void sp_policy_decide(const struct sp_policy *policy, const struct sp_exec *exec, struct sp_decision *decision);
@@ -72,6 +74,16 @@ enum sp_tracking sp_policy_tracking(const struct sp_policy *policy);
 const struct sp_confinement *sp_policy_confinement(const struct sp_policy *policy); /* what programs start with */
 const struct sp_plugin_specs *sp_policy_plugins(const struct sp_policy *policy);
 size_t sp_policy_rule_count(const struct sp_policy *policy);
+/* In the order of the file, from 0. The id is the very pointer that a decision gives. */
+const char *sp_policy_rule_id(const struct sp_policy *policy, size_t rule);
+enum sp_action sp_policy_rule_action(const struct sp_policy *policy, size_t rule);
+
+/* The section `ask`: how long a person has to answer, and what silence means (never SP_ASK). */
+struct sp_ask_settings {
+	unsigned timeout_seconds;
+	enum sp_action otherwise;
+};
+const struct sp_ask_settings *sp_policy_ask(const struct sp_policy *policy);
 size_t sp_policy_test_count(const struct sp_policy *policy);
 
 const char *sp_action_name(enum sp_action action); /* "allow", "ask", "deny", "kill" */

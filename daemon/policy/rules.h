@@ -74,6 +74,8 @@ struct sp_policy {
 	size_t any_program_count;
 	struct sp_confinement *confinement;
 	struct sp_plugin_specs plugins;
+	struct sp_ask_settings ask;
+	unsigned holders;
 };
 
 /* Fills a policy whose source has been read; what was filled is freed with the policy. 0, -EINVAL, -ENOMEM. */

@@ -247,6 +247,16 @@ static const struct cyaml_schema_value plugin_schema = {
 	CYAML_VALUE_MAPPING(REQUIRED, struct sp_source_plugin, plugin_fields),
 };
 
+static const struct cyaml_strval last_words[] = {{"allow", SP_ALLOW}, {"deny", SP_DENY}, {"kill", SP_KILL}};
+
+static const struct cyaml_schema_field ask_fields[] = {
+	AT_FIELD(sp_source_ask),
+	TEXT_FIELD("timeout_seconds", sp_source_ask, timeout_seconds),
+	CYAML_FIELD_ENUM_PTR("otherwise", OPTIONAL | CYAML_FLAG_STRICT, struct sp_source_ask, otherwise, last_words,
+			     COUNT(last_words)),
+	CYAML_FIELD_END,
+};
+
 static const struct cyaml_schema_field policy_fields[] = {
 	CYAML_FIELD_ENUM("version", CYAML_FLAG_STRICT, struct sp_source_policy, version, versions, COUNT(versions)),
 	CYAML_FIELD_STRING_PTR("name", OPTIONAL | CYAML_FLAG_POINTER, struct sp_source_policy, name, 0,
@@ -263,6 +273,7 @@ static const struct cyaml_schema_field policy_fields[] = {
 	CYAML_FIELD_MAPPING("syscalls", OPTIONAL, struct sp_source_policy, syscalls, syscalls_fields),
 	CYAML_FIELD_SEQUENCE("plugins", OPTIONAL | CYAML_FLAG_POINTER, struct sp_source_policy, plugins, &plugin_schema,
 			     0, CYAML_UNLIMITED),
+	CYAML_FIELD_MAPPING("ask", OPTIONAL, struct sp_source_policy, ask, ask_fields),
 	CYAML_FIELD_END,
 };
 static const struct cyaml_schema_value policy_schema = {

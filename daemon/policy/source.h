@@ -133,6 +133,12 @@ struct sp_source_plugin {
 	enum sp_plugin_abi abi;
 };
 
+struct sp_source_ask {
+	uint32_t at;
+	struct sp_source_text timeout_seconds;
+	enum sp_action *otherwise;
+};
+
 struct sp_source_policy {
 	unsigned int version;
 	char *name;
@@ -146,6 +152,7 @@ struct sp_source_policy {
 	struct sp_source_syscalls syscalls;
 	struct sp_source_plugin *plugins;
 	uint32_t plugins_count;
+	struct sp_source_ask ask;
 };
 
 struct sp_source {
