@@ -17,8 +17,9 @@ struct compiler {
 	const struct sp_document *document;
 	struct sp_error *e;
 	/* The program pattern at hand. */
-	size_t rule;
+	struct sp_programs *programs;
 	const struct sp_glob *name;
+	bool allows; /* the rule */
 	bool scanned; /* the directories, for symlinks */
 };
 
@@ -44,8 +45,8 @@ int sp_policy_compile(struct sp_policy *policy, struct sp_error *e)
 	if (policy->rules == NULL)
 		return out_of_memory(&c);
 	for (policy->rule_count = 0; policy->rule_count < exec->rules_count;) {
-		c.rule = policy->rule_count++; /* counted first: what a failing rule holds already is freed as well */
-		rc = compile_rule(&c, &exec->rules[c.rule], &policy->rules[c.rule]);
+		size_t i = policy->rule_count++; /* counted first: what a failing rule holds already is freed as well */
+		rc = compile_rule(&c, &exec->rules[i], &policy->rules[i]);
 		if (rc < 0)
 			return rc;
 	}
@@ -203,29 +204,16 @@ static int compile_options(struct compiler *c, const struct sp_source_texts *tex
 
 /* ---- Programs ---- */
 
-static int add_key(struct compiler *c, const char *text)
+static int add_literal(struct compiler *c, const char *text)
 {
 	char *copy = strdup(text);
 
 	if (copy == NULL)
 		return out_of_memory(c);
-	if (sp_push(c->policy->keys, c->policy->key_count, {.text = copy, .rule = c->rule}))
+	if (sp_push(c->programs->literals, c->programs->literal_count, copy))
 		return 0;
 	free(copy);
 	return out_of_memory(c);
-}
-
-/* One file that does whatever argv[0] says: allowing `ls` must not allow busybox, which is also a shell and a wget. */
-static bool is_multicall(const char *path)
-{
-	static const char *const names[] = {"busybox", "toybox", "coreutils"};
-	const char *name = strrchr(path, '/') + 1;
-
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-		if (strncmp(name, names[i], strlen(names[i])) == 0)
-			return true;
-	}
-	return false;
 }
 
 static int add_target(void *context, const char *target)
@@ -233,10 +221,10 @@ static int add_target(void *context, const char *target)
 	struct compiler *c = context;
 	const char *name = strrchr(target, '/') + 1;
 
-	if (c->policy->rules[c->rule].source->action == SP_ALLOW && is_multicall(target) &&
-	    !sp_glob_match(c->name, name, strlen(name)))
+	/* One file that does whatever argv[0] says: allowing `ls` must not allow busybox, which is also a shell and a wget. */
+	if (c->allows && sp_is_multicall(target) && !sp_glob_match(c->name, name, strlen(name)))
 		return 0;
-	return add_key(c, target);
+	return add_literal(c, target);
 }
 
 static void free_glob_ptr(struct sp_glob **glob)
@@ -244,7 +232,7 @@ static void free_glob_ptr(struct sp_glob **glob)
 	sp_glob_free(*glob);
 }
 
-static int compile_name(struct compiler *c, const struct sp_source_text *program, struct sp_rule *rule)
+static int compile_name(struct compiler *c, const struct sp_source_text *program)
 {
 	sp_cleanup(free_glob_ptr) struct sp_glob *glob = NULL;
 
@@ -260,14 +248,14 @@ static int compile_name(struct compiler *c, const struct sp_source_text *program
 	if (rc < 0)
 		return rc;
 	if (sp_glob_literal(glob) != NULL)
-		return add_key(c, sp_glob_literal(glob));
-	if (!sp_push(rule->names.items, rule->names.count, glob))
+		return add_literal(c, sp_glob_literal(glob));
+	if (!sp_push(c->programs->names.items, c->programs->names.count, glob))
 		return out_of_memory(c);
 	glob = NULL;
 	return 0;
 }
 
-static int add_path(struct compiler *c, const char *pattern, const char *base, uint32_t at, struct sp_rule *rule)
+static int add_path(struct compiler *c, const char *pattern, const char *base, uint32_t at)
 {
 	sp_cleanup(free_glob_ptr) struct sp_glob *glob = NULL;
 	sp_cleanup(free_glob_ptr) struct sp_glob *name = NULL;
@@ -278,13 +266,13 @@ static int add_path(struct compiler *c, const char *pattern, const char *base, u
 	c->name = name;
 	if (sp_glob_literal(glob) != NULL)
 		return add_target(c, sp_glob_literal(glob));
-	if (!sp_push(rule->paths.items, rule->paths.count, glob))
+	if (!sp_push(c->programs->paths.items, c->programs->paths.count, glob))
 		return out_of_memory(c);
 	glob = NULL;
 	return 0;
 }
 
-static int compile_path(struct compiler *c, const struct sp_source_text *program, struct sp_rule *rule)
+static int compile_path(struct compiler *c, const struct sp_source_text *program)
 {
 	cleanup_free char *written = NULL;
 	cleanup_free char *canonical = NULL;
@@ -297,21 +285,86 @@ static int compile_path(struct compiler *c, const struct sp_source_text *program
 					problem);
 	if (rc < 0)
 		return sp_document_fail(c->document, program->at, c->e, "%.60s: %s", program->text, strerror(-rc));
-	rc = add_path(c, written, base, program->at, rule);
-	return rc < 0 || canonical == NULL ? rc : add_path(c, canonical, base, program->at, rule);
+	rc = add_path(c, written, base, program->at);
+	return rc < 0 || canonical == NULL ? rc : add_path(c, canonical, base, program->at);
 }
 
-static int compile_programs(struct compiler *c, const struct sp_source_rule *source, struct sp_rule *rule)
+static int compile_programs(struct compiler *c, const struct sp_source_texts *source, struct sp_programs *programs)
 {
-	int rc = check_given(c, source->program.items_count, source->program.at);
+	int rc = check_given(c, source->items_count, source->at);
 
-	rule->any_program = source->program.at == 0;
-	for (uint32_t i = 0; rc == 0 && i < source->program.items_count; i++) {
-		const struct sp_source_text *program = &source->program.items[i];
+	c->programs = programs;
+	for (uint32_t i = 0; rc == 0 && i < source->items_count; i++) {
+		const struct sp_source_text *program = &source->items[i];
 		if (program->text[0] == '\0')
 			return sp_document_fail(c->document, program->at, c->e, "the program has no name");
-		rc = strchr(program->text, '/') != NULL ? compile_path(c, program, rule)
-							: compile_name(c, program, rule);
+		rc = strchr(program->text, '/') != NULL ? compile_path(c, program) : compile_name(c, program);
+	}
+	return rc;
+}
+
+/* ---- Contents, numbers, users ---- */
+
+static int compile_digests(struct compiler *c, const struct sp_source_texts *source, struct sp_digests *digests)
+{
+	int rc = check_given(c, source->items_count, source->at);
+
+	if (rc < 0 || source->items_count == 0)
+		return rc;
+	digests->items = calloc(source->items_count, sizeof *digests->items);
+	if (digests->items == NULL)
+		return out_of_memory(c);
+	for (; digests->count < source->items_count; digests->count++) {
+		const struct sp_source_text *text = &source->items[digests->count];
+		if (!sp_digest_parse(text->text, digests->items[digests->count]))
+			return sp_document_fail(c->document, text->at, c->e,
+						"bad sha256 '%.70s', expected 64 hexadecimal digits", text->text);
+	}
+	return 0;
+}
+
+static int compile_number(struct compiler *c, const char *text, uint32_t at, uint32_t *number)
+{
+	if (text == NULL || sp_number_parse(text, number))
+		return 0;
+	return sp_document_fail(c->document, at, c->e, "bad number '%.60s', expected one from 0 to %u", text,
+				SP_NUMBER_MAX);
+}
+
+static int compile_range(struct compiler *c, const struct sp_source_range *source, struct sp_range *range)
+{
+	int rc;
+
+	if (source->at == 0)
+		return 0;
+	*range = (struct sp_range){.given = true, .min = 0, .max = UINT32_MAX};
+	if (source->word != NULL) {
+		rc = compile_number(c, source->word, source->at, &range->min);
+		range->max = range->min;
+		return rc;
+	}
+	if ((rc = compile_number(c, source->min.text, source->min.at, &range->min)) < 0 ||
+	    (rc = compile_number(c, source->max.text, source->max.at, &range->max)) < 0)
+		return rc;
+	if (source->min.text == NULL && source->max.text == NULL)
+		return sp_document_fail(c->document, source->at, c->e, "expected a number, or min, max or both");
+	if (range->min > range->max)
+		return sp_document_fail(c->document, source->min.at, c->e, "min is greater than max");
+	return 0;
+}
+
+static int compile_users(struct compiler *c, const struct sp_source_texts *source, struct sp_users *users)
+{
+	int rc = check_given(c, source->items_count, source->at);
+
+	for (uint32_t i = 0; rc == 0 && i < source->items_count; i++) {
+		uid_t uid;
+		if (!sp_user_find(source->items[i].text, &uid))
+			return sp_document_fail(c->document, source->items[i].at, c->e,
+						"unknown user '%.60s', expected a name or a number",
+						source->items[i].text);
+		if (!sp_push(users->items, users->count, uid))
+			return out_of_memory(c);
 	}
 	return rc;
 }
@@ -325,7 +378,7 @@ static int check_id(struct compiler *c, const struct sp_source_text *id)
 	if (id->text[0] == '\0' || id->text[strspn(id->text, letters)] != '\0')
 		return sp_document_fail(c->document, id->at, c->e,
 					"bad id '%.60s', expected letters, digits, '.', '_' or '-'", id->text);
-	if (strcmp(id->text, "default") == 0 || strcmp(id->text, "anonymous") == 0)
+	if (sp_is_reserved_id(id->text))
 		return sp_document_fail(c->document, id->at, c->e,
 					"the id '%s' is taken: records use it where no rule decided", id->text);
 	return 0;
@@ -371,12 +424,14 @@ static int check_matchers(struct compiler *c, const struct sp_source_rule *sourc
 	if (with_value->at > 0 && source->words.at == 0 && source->has.at == 0)
 		return sp_document_fail(c->document, with_value->at, c->e,
 					"options_with_value has no effect without words or has");
-	if (source->program.at == 0 && source->argv.at == 0 && source->words.at == 0 && source->has.at == 0 &&
-	    source->any.at == 0 && source->none.at == 0 && source->env.at == 0 && source->anonymous == SP_ANSWER_NONE)
+	if (source->program.at == 0 && source->applet.at == 0 && source->sha256.at == 0 && source->argv.at == 0 &&
+	    source->words.at == 0 && source->has.at == 0 && source->any.at == 0 && source->none.at == 0 &&
+	    source->count.at == 0 && source->env.at == 0 && source->parent.at == 0 && source->ancestor.at == 0 &&
+	    source->depth.at == 0 && source->user.at == 0 && source->anonymous == SP_ANSWER_NONE)
 		return sp_document_fail(
 			c->document, source->at, c->e,
-			"the rule '%s' has no matcher, expected at least one of program, argv, words, has, "
-			"any, none, env, anonymous",
+			"the rule '%s' has no matcher, expected at least one of program, applet, sha256, argv, words, "
+			"has, any, none, count, env, parent, ancestor, depth, user, anonymous",
 			source->id.text);
 	return 0;
 }
@@ -399,17 +454,27 @@ static int compile_rule(struct compiler *c, const struct sp_source_rule *source,
 
 	*rule = (struct sp_rule){
 		.source = source,
+		.document = c->document,
 		.anonymity = anonymity(source),
+		.any_program = source->program.at == 0,
 		.has_argv = source->argv.at > 0,
 	};
+	c->allows = source->action == SP_ALLOW;
 	if ((rc = check_id(c, &source->id)) < 0 || (rc = check_matchers(c, source)) < 0 ||
-	    (rc = compile_programs(c, source, rule)) < 0 ||
+	    (rc = compile_programs(c, &source->program, &rule->program)) < 0 ||
+	    (rc = compile_globs(c, &source->applet, &rule->applet)) < 0 ||
+	    (rc = compile_digests(c, &source->sha256, &rule->sha256)) < 0 ||
 	    (rc = compile_choices(c, &source->argv, true, &rule->argv)) < 0 ||
 	    (rc = compile_choices(c, &source->words, false, &rule->words)) < 0 ||
 	    (rc = compile_options(c, &source->options_with_value, &rule->options_with_value)) < 0 ||
 	    (rc = compile_options(c, &source->has, &rule->has)) < 0 ||
 	    (rc = compile_globs(c, &source->any, &rule->any)) < 0 ||
-	    (rc = compile_globs(c, &source->none, &rule->none)) < 0 || (rc = compile_env(c, source, rule)) < 0)
+	    (rc = compile_globs(c, &source->none, &rule->none)) < 0 ||
+	    (rc = compile_range(c, &source->count, &rule->count)) < 0 || (rc = compile_env(c, source, rule)) < 0 ||
+	    (rc = compile_programs(c, &source->parent, &rule->parent)) < 0 ||
+	    (rc = compile_programs(c, &source->ancestor, &rule->ancestor)) < 0 ||
+	    (rc = compile_range(c, &source->depth, &rule->depth)) < 0 ||
+	    (rc = compile_users(c, &source->user, &rule->user)) < 0)
 		return rc;
 	return compile_errno(c, source, rule);
 }
@@ -444,12 +509,12 @@ static int check_duplicates(struct compiler *c)
 	return 0;
 }
 
-static int compare_keys(const void *a, const void *b)
+static void note_wants(struct sp_policy *policy, const struct sp_rule *rule)
 {
-	const struct sp_program_key *left = a, *right = b;
-	int order = strcmp(left->text, right->text);
-
-	return order != 0 ? order : (left->rule > right->rule) - (left->rule < right->rule);
+	policy->wants_env |= rule->env.count > 0;
+	policy->wants_ancestors |= rule->source->parent.at > 0 || rule->source->ancestor.at > 0 || rule->depth.given;
+	policy->wants_user |= rule->user.count > 0;
+	policy->wants_digest |= rule->sha256.count > 0;
 }
 
 static int compile_index(struct compiler *c)
@@ -459,15 +524,7 @@ static int compile_index(struct compiler *c)
 	int rc = check_duplicates(c);
 	if (rc < 0)
 		return rc;
-	if (policy->key_count > 0)
-		qsort(policy->keys, policy->key_count, sizeof *policy->keys, compare_keys);
-	for (size_t i = 0; i < policy->rule_count; i++) {
-		const struct sp_rule *rule = &policy->rules[i];
-		if (rule->any_program && !sp_push(policy->any_program_rules, policy->any_program_count, i))
-			return out_of_memory(c);
-		if (rule->names.count + rule->paths.count > 0 &&
-		    !sp_push(policy->wildcard_rules, policy->wildcard_count, i))
-			return out_of_memory(c);
-	}
-	return 0;
+	for (size_t i = 0; i < policy->rule_count; i++)
+		note_wants(policy, &policy->rules[i]);
+	return sp_candidates_build(policy) < 0 ? out_of_memory(c) : 0;
 }

@@ -1,72 +1,106 @@
 /* The decision: only rules that can be about the file are looked at, and the strictest of those that match wins. */
 #include "policy/rules.h"
 
+#include <errno.h>
 #include <string.h>
-
-/* Rule numbers that ascend, from one of the policy's lists. */
-struct cursor {
-	const size_t *numbers; /* or, where this is NULL, */
-	const struct sp_program_key *keys;
-	size_t left;
-};
-
-struct candidates {
-	struct cursor by_path, by_name, by_wildcard, by_nothing;
-};
-
-struct file {
-	const char *path;
-	const char *name; /* the base name */
-	bool in_path; /* lies in one of exec.path's directories */
-};
-
-static struct candidates find_candidates(const struct sp_policy *policy, const struct file *file);
-static const struct sp_rule *next_candidate(const struct sp_policy *policy, const struct file *file,
-					    struct candidates *candidates);
-static bool may_match(const struct sp_rule *rule, const struct sp_exec *exec);
 
 /* What matched: the first in the file of the strictest, and the first few of all. */
 struct matches {
+	const struct sp_policy *policy;
+	const struct sp_exec *exec;
+	struct sp_program_file file;
 	const struct sp_rule *winner;
 	size_t count;
-	const struct sp_rule *first[SP_OTHERS + 1];
+	size_t looked_at;
+	const struct sp_rule *first[SP_OTHERS + 1]; /* ascending */
+	size_t first_count;
 };
+
+static void decide(const struct sp_policy *policy, const struct sp_exec *exec, struct sp_decision *decision);
+static void decide_inner(const struct sp_policy *policy, const struct sp_exec *exec, struct sp_decision *decision);
+static void decide_loader(const struct sp_policy *policy, const struct sp_exec *exec, struct sp_decision *decision);
+
+void sp_policy_decide(const struct sp_policy *policy, const struct sp_exec *exec, struct sp_decision *decision)
+{
+	decide(policy, exec, decision);
+	switch (exec->class) {
+	case SP_CLASS_PROGRAM:
+		return;
+	case SP_CLASS_SCRIPT:
+	case SP_CLASS_FORMAT:
+		decide_inner(policy, exec, decision);
+		return;
+	case SP_CLASS_LOADER:
+		decide_loader(policy, exec, decision);
+		return;
+	}
+}
+
+/* ---- One file ---- */
+
+static void keep_first(struct matches *matches, const struct sp_rule *rule)
+{
+	const size_t room = sizeof matches->first / sizeof matches->first[0];
+	size_t at = matches->first_count;
+
+	while (at > 0 && matches->first[at - 1] > rule)
+		at--;
+	if (at == room)
+		return;
+	if (matches->first_count < room)
+		matches->first_count++;
+	memmove(&matches->first[at + 1], &matches->first[at],
+		(matches->first_count - at - 1) * sizeof matches->first[0]);
+	matches->first[at] = rule;
+}
 
 static void add_match(struct matches *matches, const struct sp_rule *rule)
 {
-	if (matches->winner == NULL || rule->source->action > matches->winner->source->action)
+	const struct sp_rule *best = matches->winner;
+
+	if (best == NULL || rule->source->action > best->source->action ||
+	    (rule->source->action == best->source->action && rule < best))
 		matches->winner = rule;
-	if (matches->count < sizeof matches->first / sizeof matches->first[0])
-		matches->first[matches->count] = rule;
+	keep_first(matches, rule);
 	matches->count++;
+}
+
+/* The path of a foreign file is a claim: good enough to refuse by, not to allow by. */
+static bool may_match(const struct sp_rule *rule, const struct sp_exec *exec)
+{
+	return !exec->foreign || rule->any_program || rule->source->action > SP_ALLOW;
+}
+
+static void try_rule(void *context, const struct sp_rule *rule, const struct sp_glob *glob)
+{
+	struct matches *matches = context;
+
+	matches->looked_at++;
+	if (may_match(rule, matches->exec) && sp_rule_matches(matches->policy, rule, matches->exec) &&
+	    sp_is_first_way(matches->policy, &matches->file, rule, glob))
+		add_match(matches, rule);
 }
 
 static void list_others(const struct matches *matches, struct sp_decision *decision)
 {
 	size_t listed = 0;
 
-	for (size_t i = 0; i < matches->count && i <= SP_OTHERS && listed < SP_OTHERS; i++) {
+	for (size_t i = 0; i < matches->first_count && listed < SP_OTHERS; i++) {
 		if (matches->first[i] != matches->winner)
 			decision->others[listed++] = matches->first[i]->source->id.text;
 	}
 }
 
-void sp_policy_decide(const struct sp_policy *policy, const struct sp_exec *exec, struct sp_decision *decision)
+static void decide(const struct sp_policy *policy, const struct sp_exec *exec, struct sp_decision *decision)
 {
-	const char *slash = strrchr(exec->path, '/');
-	struct file file = {
-		.path = exec->path,
-		.name = slash != NULL ? slash + 1 : exec->path,
-		.in_path = sp_directories_have(policy->directories, exec->path),
+	struct matches matches = {
+		.policy = policy,
+		.exec = exec,
+		.file = sp_program_file(policy, exec->path),
 	};
-	struct candidates candidates = find_candidates(policy, &file);
-	struct matches matches = {0};
 
-	for (const struct sp_rule *rule; (rule = next_candidate(policy, &file, &candidates)) != NULL;) {
-		if (may_match(rule, exec) && sp_rule_matches(rule, exec))
-			add_match(&matches, rule);
-	}
-	*decision = (struct sp_decision){.matched = matches.count};
+	sp_each_candidate(policy, &matches.file, try_rule, &matches);
+	*decision = (struct sp_decision){.matched = matches.count, .looked_at = matches.looked_at};
 	list_others(&matches, decision);
 	if (matches.winner != NULL) {
 		decision->action = matches.winner->source->action;
@@ -80,94 +114,77 @@ void sp_policy_decide(const struct sp_policy *policy, const struct sp_exec *exec
 	decision->rule = exec->anonymous ? "anonymous" : "default";
 }
 
-/* The path of a foreign file is a claim: good enough to refuse by, not to allow by. */
-static bool may_match(const struct sp_rule *rule, const struct sp_exec *exec)
-{
-	return !exec->foreign || rule->any_program || rule->source->action > SP_ALLOW;
-}
+/* ---- Two files ---- */
 
-static struct cursor find_key(const struct sp_policy *policy, const char *text)
+/* A script is judged twice: as itself, and as its interpreter with what the kernel puts in front, which the script has led
+ * to. */
+static void decide_inner(const struct sp_policy *policy, const struct sp_exec *exec, struct sp_decision *decision)
 {
-	size_t low = 0, high = policy->key_count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		if (strcmp(policy->keys[middle].text, text) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	size_t end = low;
-	while (end < policy->key_count && strcmp(policy->keys[end].text, text) == 0)
-		end++;
-	return end > low ? (struct cursor){.keys = policy->keys + low, .left = end - low} : (struct cursor){0};
-}
-
-static struct candidates find_candidates(const struct sp_policy *policy, const struct file *file)
-{
-	return (struct candidates){
-		/* What has no slash could only be taken for a name. */
-		.by_path = file->path[0] == '/' ? find_key(policy, file->path) : (struct cursor){0},
-		.by_name = file->in_path ? find_key(policy, file->name) : (struct cursor){0},
-		.by_wildcard = {.numbers = policy->wildcard_rules, .left = policy->wildcard_count},
-		.by_nothing = {.numbers = policy->any_program_rules, .left = policy->any_program_count},
+	const struct sp_ancestor script = {
+		.next = exec->ancestors,
+		.path = exec->path,
+		.claimed = exec->foreign || exec->anonymous,
 	};
+	struct sp_exec inner = *exec->inner;
+	struct sp_decision second;
+
+	inner.envp = exec->envp;
+	inner.envc = exec->envc;
+	inner.ancestors = &script;
+	inner.depth = exec->depth;
+	inner.uid = exec->uid;
+	inner.unknown = exec->unknown;
+	decide(policy, &inner, &second);
+	if (second.action <= decision->action)
+		return;
+	*decision = second;
+	decision->inner = true;
 }
 
-static size_t peek(const struct cursor *cursor)
+/* What a loader loads is what runs. Rules may be about the loader as well, but that none is means nothing. */
+static void decide_loader(const struct sp_policy *policy, const struct sp_exec *exec, struct sp_decision *decision)
 {
-	if (cursor->left == 0)
-		return SIZE_MAX;
-	return cursor->numbers != NULL ? *cursor->numbers : cursor->keys->rule;
-}
+	struct sp_decision second = {.action = SP_DENY, .err = EACCES, .rule = "loader"};
 
-/* Advances past this number; whether it was there. */
-static bool take(struct cursor *cursor, size_t number)
-{
-	bool taken = false;
-
-	for (; peek(cursor) == number; cursor->left--, taken = true) {
-		if (cursor->numbers != NULL)
-			cursor->numbers++;
-		else
-			cursor->keys++;
+	if (exec->anonymous && decision->matched == 0)
+		return;
+	if (exec->inner != NULL) {
+		struct sp_exec inner = *exec->inner;
+		inner.envp = exec->envp;
+		inner.envc = exec->envc;
+		inner.options_env = exec->options_env;
+		inner.options_envc = exec->options_envc;
+		inner.ancestors = exec->ancestors;
+		inner.depth = exec->depth;
+		inner.uid = exec->uid;
+		inner.unknown = exec->unknown;
+		decide(policy, &inner, &second);
+	} else if (decision->matched > 0) {
+		return;
 	}
-	return taken;
+	if (decision->matched > 0 && decision->action >= second.action)
+		return;
+	*decision = second;
+	decision->inner = exec->inner != NULL;
 }
 
-static bool matches_wildcard(const struct sp_rule *rule, const struct file *file)
+/* ---- What need be known ---- */
+
+static void note_digest(void *context, const struct sp_rule *rule, const struct sp_glob *glob)
 {
-	for (size_t i = 0; file->in_path && i < rule->names.count; i++) {
-		if (sp_glob_match(rule->names.items[i], file->name, strlen(file->name)))
-			return true;
-	}
-	for (size_t i = 0; i < rule->paths.count; i++) {
-		if (sp_glob_match(rule->paths.items[i], file->path, strlen(file->path)))
-			return true;
-	}
-	return false;
+	bool *wanted = context;
+
+	(void)glob;
+	*wanted |= rule->sha256.count > 0;
 }
 
-static size_t smaller(size_t a, size_t b)
+bool sp_policy_wants_digest(const struct sp_policy *policy, const char *path)
 {
-	return a < b ? a : b;
-}
+	bool wanted = false;
 
-static const struct sp_rule *next_candidate(const struct sp_policy *policy, const struct file *file,
-					    struct candidates *candidates)
-{
-	for (;;) {
-		size_t number = smaller(smaller(peek(&candidates->by_path), peek(&candidates->by_name)),
-					smaller(peek(&candidates->by_wildcard), peek(&candidates->by_nothing)));
-		if (number == SIZE_MAX)
-			return NULL;
-		const struct sp_rule *rule = &policy->rules[number];
-		bool found = take(&candidates->by_path, number);
-		found |= take(&candidates->by_name, number);
-		found |= take(&candidates->by_nothing, number);
-		if (take(&candidates->by_wildcard, number) && !found)
-			found = matches_wildcard(rule, file);
-		if (found)
-			return rule;
+	if (policy->wants_digest) {
+		const struct sp_program_file file = sp_program_file(policy, path);
+		sp_each_candidate(policy, &file, note_digest, &wanted);
 	}
+	return wanted;
 }

@@ -113,6 +113,18 @@ const char *sp_glob_literal(const struct sp_glob *glob)
 	return glob->prefix == glob->count ? glob->literal : NULL;
 }
 
+const char *sp_glob_beginning(const struct sp_glob *glob, size_t *size)
+{
+	*size = glob->prefix;
+	return glob->literal;
+}
+
+const char *sp_glob_ending(const struct sp_glob *glob, size_t *size)
+{
+	*size = glob->suffix;
+	return glob->ending;
+}
+
 char *sp_glob_escape(const char *text)
 {
 	char *escaped = malloc(2 * strlen(text) + 1);

@@ -26,6 +26,11 @@ bool sp_glob_match(const struct sp_glob *glob, const char *text, size_t size);
 /* The one text that a pattern without wildcards matches, escapes removed; NULL for any other. Owned by the glob. */
 const char *sp_glob_literal(const struct sp_glob *glob);
 
+/* The bytes that every text which matches begins with, or ends with; NUL-terminated, size 0 where there are none. The same
+ * byte of a text is not in both. Owned by the glob. */
+const char *sp_glob_beginning(const struct sp_glob *glob, size_t *size);
+const char *sp_glob_ending(const struct sp_glob *glob, size_t *size);
+
 /* The pattern that matches exactly text, to be freed by the caller; NULL when out of memory. */
 [[nodiscard]] char *sp_glob_escape(const char *text);
 

@@ -231,10 +231,23 @@ static void free_choices(struct sp_choices *choices)
 	free(choices->items);
 }
 
+static void free_programs(struct sp_programs *programs)
+{
+	for (size_t i = 0; i < programs->literal_count; i++)
+		free(programs->literals[i]);
+	free(programs->literals);
+	free_globs(&programs->names);
+	free_globs(&programs->paths);
+}
+
 static void free_rule(struct sp_rule *rule)
 {
-	free_globs(&rule->names);
-	free_globs(&rule->paths);
+	free_programs(&rule->program);
+	free_programs(&rule->parent);
+	free_programs(&rule->ancestor);
+	free_globs(&rule->applet);
+	free(rule->sha256.items);
+	free(rule->user.items);
 	free_choices(&rule->argv);
 	free_choices(&rule->words);
 	free(rule->options_with_value.items);
@@ -256,12 +269,8 @@ void sp_policy_free(struct sp_policy *policy)
 		return;
 	for (size_t i = 0; i < policy->rule_count; i++)
 		free_rule(&policy->rules[i]);
-	for (size_t i = 0; i < policy->key_count; i++)
-		free(policy->keys[i].text);
 	free(policy->rules);
-	free(policy->keys);
-	free(policy->wildcard_rules);
-	free(policy->any_program_rules);
+	sp_candidates_release(&policy->candidates);
 	sp_directories_free(policy->directories);
 	sp_confinement_free(policy->confinement);
 	sp_plugin_specs_release(&policy->plugins);
@@ -273,13 +282,17 @@ void sp_policy_free(struct sp_policy *policy)
 
 bool sp_policy_wants_env(const struct sp_policy *policy)
 {
-	if (policy->plugins.judges > 0)
-		return true;
-	for (size_t i = 0; i < policy->rule_count; i++) {
-		if (policy->rules[i].env.count > 0)
-			return true;
-	}
-	return false;
+	return policy->wants_env || policy->plugins.judges > 0;
+}
+
+bool sp_policy_wants_ancestors(const struct sp_policy *policy)
+{
+	return policy->wants_ancestors || policy->plugins.judges > 0;
+}
+
+bool sp_policy_wants_user(const struct sp_policy *policy)
+{
+	return policy->wants_user || policy->plugins.judges > 0;
 }
 
 const char *sp_policy_name(const struct sp_policy *policy)
@@ -349,6 +362,18 @@ const char *sp_action_name(enum sp_action action)
 	static const char *const names[] = {"allow", "ask", "deny", "kill"};
 
 	return names[action];
+}
+
+const char *sp_class_name(enum sp_class class)
+{
+	static const char *const names[] = {
+		[SP_CLASS_PROGRAM] = "program",
+		[SP_CLASS_SCRIPT] = "script",
+		[SP_CLASS_FORMAT] = "format",
+		[SP_CLASS_LOADER] = "loader",
+	};
+
+	return names[class];
 }
 
 int sp_policy_resolve(const struct sp_policy *policy, const char *word, char path[static 4096])

@@ -6,24 +6,43 @@
 
 #include <string.h>
 
-static bool matches_argv(const struct sp_choices *argv, const struct sp_exec *exec);
-static bool matches_options(const struct sp_rule *rule, const struct sp_exec *exec);
-static bool matches_argument(const struct sp_globs *globs, const struct sp_exec *exec);
-static bool matches_env(const struct sp_globs *globs, const struct sp_exec *exec);
+/* What the matchers of arguments look at. */
+struct arguments {
+	const char *const *item;
+	size_t count;
+};
 
-bool sp_rule_matches(const struct sp_rule *rule, const struct sp_exec *exec)
+static struct arguments find_arguments(const struct sp_rule *rule, const struct sp_exec *exec, bool *applet_matches);
+static bool matches_arguments(const struct sp_rule *rule, const struct arguments *arguments);
+static bool matches_options(const struct sp_rule *rule, const struct arguments *arguments);
+static bool matches_env(const struct sp_globs *globs, const struct sp_exec *exec);
+static bool matches_digest(const struct sp_rule *rule, const struct sp_exec *exec);
+static bool matches_caller(const struct sp_policy *policy, const struct sp_rule *rule, const struct sp_exec *exec);
+
+static bool is_strict(const struct sp_rule *rule)
 {
+	return rule->source->action > SP_ALLOW;
+}
+
+static bool in_range(const struct sp_range *range, size_t number)
+{
+	return !range->given || (number >= range->min && number <= range->max);
+}
+
+bool sp_rule_matches(const struct sp_policy *policy, const struct sp_rule *rule, const struct sp_exec *exec)
+{
+	bool applet = true;
+
 	if (rule->anonymity != SP_NAMED_OR_NAMELESS && exec->anonymous != (rule->anonymity == SP_NAMELESS))
+		return false;
+	if (rule->sha256.count > 0 && !matches_digest(rule, exec))
+		return false;
+	const struct arguments arguments = find_arguments(rule, exec, &applet);
+	if (!applet || !matches_arguments(rule, &arguments))
 		return false;
 	if (rule->env.count > 0 && !matches_env(&rule->env, exec))
 		return false;
-	if (rule->has_argv && !matches_argv(&rule->argv, exec))
-		return false;
-	if ((rule->words.count > 0 || rule->has.count > 0) && !matches_options(rule, exec))
-		return false;
-	if (rule->any.count > 0 && !matches_argument(&rule->any, exec))
-		return false;
-	return rule->none.count == 0 || !matches_argument(&rule->none, exec);
+	return matches_caller(policy, rule, exec);
 }
 
 static bool matches_one(const struct sp_globs *globs, const char *text, size_t size)
@@ -35,10 +54,21 @@ static bool matches_one(const struct sp_globs *globs, const char *text, size_t s
 	return false;
 }
 
-static bool matches_argument(const struct sp_globs *globs, const struct sp_exec *exec)
+static bool matches_digest(const struct sp_rule *rule, const struct sp_exec *exec)
 {
-	for (size_t i = 1; i < exec->argc; i++) {
-		if (matches_one(globs, exec->argv[i], strlen(exec->argv[i])))
+	if (exec->digest == NULL)
+		return is_strict(rule);
+	for (size_t i = 0; i < rule->sha256.count; i++) {
+		if (memcmp(rule->sha256.items[i], exec->digest, SP_DIGEST_SIZE) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool any_variable(const struct sp_globs *globs, const char *const *envp, size_t envc)
+{
+	for (size_t i = 0; i < envc; i++) {
+		if (matches_one(globs, envp[i], strcspn(envp[i], "=")))
 			return true;
 	}
 	return false;
@@ -46,24 +76,147 @@ static bool matches_argument(const struct sp_globs *globs, const struct sp_exec 
 
 static bool matches_env(const struct sp_globs *globs, const struct sp_exec *exec)
 {
-	for (size_t i = 0; i < exec->envc; i++) {
-		if (matches_one(globs, exec->envp[i], strcspn(exec->envp[i], "=")))
+	return any_variable(globs, exec->envp, exec->envc) ||
+	       any_variable(globs, exec->options_env, exec->options_envc);
+}
+
+/* ---- Who calls ---- */
+
+static bool is_named(const struct sp_policy *policy, const struct sp_programs *programs, const char *path)
+{
+	const struct sp_program_file file = sp_program_file(policy, path);
+
+	for (size_t i = 0; i < programs->literal_count; i++) {
+		const char *literal = programs->literals[i];
+		if (strcmp(literal, literal[0] == '/' ? file.path : file.in_path ? file.name : "/") == 0)
+			return true;
+	}
+	return (file.in_path && matches_one(&programs->names, file.name, strlen(file.name))) ||
+	       matches_one(&programs->paths, path, strlen(path));
+}
+
+static bool is_ancestor(const struct sp_policy *policy, const struct sp_rule *rule, const struct sp_programs *programs,
+			const struct sp_ancestor *ancestor)
+{
+	if (ancestor->claimed && !is_strict(rule))
+		return false;
+	return is_named(policy, programs, ancestor->path) ||
+	       (ancestor->interpreter != NULL && is_named(policy, programs, ancestor->interpreter));
+}
+
+static bool has_ancestor(const struct sp_policy *policy, const struct sp_rule *rule, const struct sp_exec *exec)
+{
+	for (const struct sp_ancestor *each = exec->ancestors; each != NULL; each = each->next) {
+		if (is_ancestor(policy, rule, &rule->ancestor, each))
 			return true;
 	}
 	return false;
 }
 
-static bool matches_argv(const struct sp_choices *argv, const struct sp_exec *exec)
+static bool has_user(const struct sp_users *users, uid_t uid)
 {
-	size_t arguments = exec->argc > 0 ? exec->argc - 1 : 0;
+	for (size_t i = 0; i < users->count; i++) {
+		if (users->items[i] == uid)
+			return true;
+	}
+	return false;
+}
 
-	if (arguments < argv->count || (arguments > argv->count && !argv->open))
+static bool matches_caller(const struct sp_policy *policy, const struct sp_rule *rule, const struct sp_exec *exec)
+{
+	const struct sp_source_rule *source = rule->source;
+
+	if (rule->user.count > 0) {
+		bool holds =
+			(exec->unknown & SP_UNKNOWN_USER) != 0 ? is_strict(rule) : has_user(&rule->user, exec->uid);
+		if (!holds)
+			return false;
+	}
+	if (source->parent.at == 0 && source->ancestor.at == 0 && !rule->depth.given)
+		return true;
+	if ((exec->unknown & SP_UNKNOWN_ANCESTORS) != 0)
+		return is_strict(rule);
+	if (source->parent.at > 0 &&
+	    (exec->ancestors == NULL || !is_ancestor(policy, rule, &rule->parent, exec->ancestors)))
+		return false;
+	return in_range(&rule->depth, exec->depth) && (source->ancestor.at == 0 || has_ancestor(policy, rule, exec));
+}
+
+/* ---- Arguments ---- */
+
+static const char *base_name(const char *text)
+{
+	const char *slash = strrchr(text, '/');
+
+	return slash != NULL ? slash + 1 : text;
+}
+
+/* What a multi-call program does: the base name of argv[0], or where that is the program's own name, what follows; "" for
+ * nothing. *at: the word that says so, behind which the arguments are. */
+static const char *find_applet(const struct sp_exec *exec, size_t *at)
+{
+	static const char coreutils[] = "--coreutils-prog";
+	const char *name = "";
+
+	for (*at = 0; *at < exec->argc; (*at)++) {
+		name = base_name(exec->argv[*at]);
+		if (*at == 0 && name[0] == '-')
+			name++; /* a login shell */
+		if (!sp_is_multicall(name))
+			return name;
+		const char *option = *at + 1 < exec->argc ? exec->argv[*at + 1] : "";
+		if (strncmp(option, coreutils, strlen(coreutils)) == 0 && strchr(option, '=') != NULL) {
+			(*at)++;
+			return base_name(strchr(option, '=') + 1);
+		}
+	}
+	*at = exec->argc > 0 ? exec->argc - 1 : 0;
+	return name;
+}
+
+static struct arguments find_arguments(const struct sp_rule *rule, const struct sp_exec *exec, bool *applet_matches)
+{
+	size_t at = 0;
+
+	if (rule->applet.count > 0) {
+		const char *applet = find_applet(exec, &at);
+		*applet_matches = matches_one(&rule->applet, applet, strlen(applet));
+	}
+	return exec->argc > at ? (struct arguments){.item = exec->argv + at + 1, .count = exec->argc - at - 1}
+			       : (struct arguments){0};
+}
+
+static bool any_argument(const struct sp_globs *globs, const struct arguments *arguments)
+{
+	for (size_t i = 0; i < arguments->count; i++) {
+		if (matches_one(globs, arguments->item[i], strlen(arguments->item[i])))
+			return true;
+	}
+	return false;
+}
+
+static bool matches_argv(const struct sp_choices *argv, const struct arguments *arguments)
+{
+	if (arguments->count < argv->count || (arguments->count > argv->count && !argv->open))
 		return false;
 	for (size_t i = 0; i < argv->count; i++) {
-		if (!matches_one(&argv->items[i], exec->argv[i + 1], strlen(exec->argv[i + 1])))
+		if (!matches_one(&argv->items[i], arguments->item[i], strlen(arguments->item[i])))
 			return false;
 	}
 	return true;
+}
+
+static bool matches_arguments(const struct sp_rule *rule, const struct arguments *arguments)
+{
+	if (!in_range(&rule->count, arguments->count))
+		return false;
+	if (rule->has_argv && !matches_argv(&rule->argv, arguments))
+		return false;
+	if ((rule->words.count > 0 || rule->has.count > 0) && !matches_options(rule, arguments))
+		return false;
+	if (rule->any.count > 0 && !any_argument(&rule->any, arguments))
+		return false;
+	return rule->none.count == 0 || !any_argument(&rule->none, arguments);
 }
 
 /* ---- Options ---- */
@@ -158,13 +311,13 @@ static void read_word(struct reading *r, const char *text)
 	r->words++;
 }
 
-static bool matches_options(const struct sp_rule *rule, const struct sp_exec *exec)
+static bool matches_options(const struct sp_rule *rule, const struct arguments *arguments)
 {
-	struct reading r = {.rule = rule, .strict = rule->source->action > SP_ALLOW, .words_match = true};
+	struct reading r = {.rule = rule, .strict = is_strict(rule), .words_match = true};
 	bool options = true;
 
-	for (size_t i = 1; i < exec->argc; i++) {
-		const char *text = exec->argv[i];
+	for (size_t i = 0; i < arguments->count; i++) {
+		const char *text = arguments->item[i];
 		if (r.value_follows) {
 			r.value_follows = false;
 		} else if (!options || text[0] != '-' || text[1] == '\0') {

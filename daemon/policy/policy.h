@@ -11,11 +11,33 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* Ordered by strictness: when several rules match, the largest wins. */
 enum sp_action { SP_ALLOW, SP_ASK, SP_DENY, SP_KILL };
 
 enum sp_tracking { SP_TRACKING_ATTACHED, SP_TRACKING_ONESHOT };
+
+/* How the file that is named becomes a program. */
+enum sp_class {
+	SP_CLASS_PROGRAM, /* it is one */
+	SP_CLASS_SCRIPT, /* `#!`: its interpreter runs */
+	SP_CLASS_FORMAT, /* binfmt_misc: the administrator's interpreter runs */
+	SP_CLASS_LOADER, /* a dynamic loader: what it is told to load runs */
+};
+
+/* A program that led to an exec: one whose process called it, or had called it before, or forked who did. */
+struct sp_ancestor {
+	const struct sp_ancestor *next; /* the one before; NULL: the job began with this one */
+	const char *path; /* canonical (a script: the script) */
+	const char *interpreter; /* a script's, canonical; otherwise NULL */
+	bool claimed; /* as sp_exec.foreign or .anonymous: rules that allow do not believe it */
+};
+
+/* What is not known of an exec: rules that allow do not match by it, all others do. */
+enum sp_unknown { SP_UNKNOWN_ANCESTORS = 1, SP_UNKNOWN_USER = 2 };
+
+#define SP_DIGEST_SIZE 32 /* SHA-256 */
 
 /* One execve, as the kernel would carry it out. Strings are NUL-terminated and owned by the caller. */
 struct sp_exec {
@@ -28,15 +50,33 @@ struct sp_exec {
 	size_t argc;
 	const char *const *envp; /* NAME=value strings; only looked at when sp_policy_wants_env() */
 	size_t envc;
+	const uint8_t *digest; /* of the file's contents; NULL: not known. Looked at when sp_policy_wants_digest() */
+
+	/* Whose exec it is. */
+	const struct sp_ancestor *ancestors; /* nearest first; looked at when sp_policy_wants_ancestors() */
+	uint32_t depth; /* how many ancestors, also where the list is shorter */
+	uid_t uid; /* effective; looked at when sp_policy_wants_user() */
+	unsigned unknown; /* bits of enum sp_unknown */
+
+	enum sp_class class;
+	/* SP_CLASS_SCRIPT, SP_CLASS_FORMAT: the interpreter with the argv that the kernel builds. SP_CLASS_LOADER: what is
+	 * loaded, NULL where that cannot be known. Of it only path, anonymous, foreign, argv, argc and digest are looked at. */
+	const struct sp_exec *inner;
+	/* SP_CLASS_LOADER: variables that options stand for (--preload), as NAME=value; counted as set. */
+	const char *const *options_env;
+	size_t options_envc;
 };
 
 struct sp_decision {
 	enum sp_action action;
 	int err; /* SP_DENY: the positive errno the caller gets; otherwise 0 */
 	const char *rule; /* id of the winning rule; "default" when exec.default decided; "anonymous" when a nameless
-			   * file was refused because no rule with anonymous: true allowed it. Owned by the policy. */
+			   * file was refused because no rule with anonymous: true allowed it, "loader" when what a
+			   * loader would load cannot be known. Owned by the policy. */
 	const char *reason; /* the rule's reason, or NULL. Owned by the policy. */
+	bool inner; /* it was sp_exec.inner that decided */
 	size_t matched; /* how many rules matched, the winner included */
+	size_t looked_at; /* how many were compared: those for this program, and the global ones */
 	/* The other rules that matched, in file order: at most SP_OTHERS of them. Owned by the policy. */
 #define SP_OTHERS 8
 	const char *others[SP_OTHERS];
@@ -66,6 +106,13 @@ void sp_policy_decide(const struct sp_policy *policy, const struct sp_exec *exec
 /* True if some rule looks at the environment, or a plugin may; otherwise envp need not be read. */
 bool sp_policy_wants_env(const struct sp_policy *policy);
 
+/* The same for who calls. */
+bool sp_policy_wants_ancestors(const struct sp_policy *policy);
+bool sp_policy_wants_user(const struct sp_policy *policy);
+
+/* True if some rule that can be about this file looks at its contents. Allocates nothing. */
+bool sp_policy_wants_digest(const struct sp_policy *policy, const char *path);
+
 const char *sp_policy_name(const struct sp_policy *policy);
 const char *sp_policy_description(const struct sp_policy *policy); /* "" when the file has none */
 const char *sp_policy_file(const struct sp_policy *policy); /* "(built-in)" for the default */
@@ -87,6 +134,7 @@ const struct sp_ask_settings *sp_policy_ask(const struct sp_policy *policy);
 size_t sp_policy_test_count(const struct sp_policy *policy);
 
 const char *sp_action_name(enum sp_action action); /* "allow", "ask", "deny", "kill" */
+const char *sp_class_name(enum sp_class class); /* "program", "script", "format", "loader" */
 
 /* Resolves a command word as `policy test` and the policy's own tests do, without running anything: a word with a slash
  * through the file system, a bare word through exec.path. Writes the canonical path (PATH_MAX bytes) and returns 0;

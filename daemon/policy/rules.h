@@ -2,6 +2,7 @@
 #ifndef SP_POLICY_RULES_H
 #define SP_POLICY_RULES_H
 
+#include "policy/candidates.h"
 #include "policy/confinement.h"
 #include "policy/glob.h"
 #include "policy/program.h"
@@ -30,16 +31,41 @@ struct sp_options {
 	size_t count;
 };
 
+/* Programs as a rule names them, with the links in exec.path followed. */
+struct sp_programs {
+	char **literals; /* without wildcards: canonical paths, and base names in exec.path's directories */
+	size_t literal_count;
+	struct sp_globs names; /* by base name, in exec.path */
+	struct sp_globs paths; /* by canonical path */
+};
+
+struct sp_digests {
+	uint8_t (*items)[SP_DIGEST_SIZE];
+	size_t count;
+};
+
+struct sp_range {
+	bool given;
+	uint32_t min, max;
+};
+
+struct sp_users {
+	uid_t *items;
+	size_t count;
+};
+
 /* Which files a rule is about. Strict rules are about both kinds unless they say one. */
 enum sp_anonymity { SP_NAMED, SP_NAMELESS, SP_NAMED_OR_NAMELESS };
 
 struct sp_rule {
 	const struct sp_source_rule *source; /* id, action, reason */
+	const struct sp_document *document; /* of the file it is in */
 	int err;
 	enum sp_anonymity anonymity;
 	bool any_program; /* no `program` is given */
-	struct sp_globs names; /* programs with wildcards: by base name, in exec.path */
-	struct sp_globs paths; /* by canonical path */
+	struct sp_programs program;
+	struct sp_globs applet;
+	struct sp_digests sha256;
 	bool has_argv;
 	struct sp_choices argv;
 	struct sp_choices words;
@@ -47,13 +73,12 @@ struct sp_rule {
 	struct sp_options has;
 	struct sp_globs any;
 	struct sp_globs none;
+	struct sp_range count;
 	struct sp_globs env;
-};
-
-/* A program that a rule names without wildcards: a canonical path, or a base name in one of exec.path's directories. */
-struct sp_program_key {
-	char *text;
-	size_t rule;
+	struct sp_programs parent;
+	struct sp_programs ancestor;
+	struct sp_range depth;
+	struct sp_users user;
 };
 
 struct sp_policy {
@@ -65,13 +90,8 @@ struct sp_policy {
 	struct sp_directories *directories;
 	struct sp_rule *rules; /* in file order */
 	size_t rule_count;
-	/* Where a decision finds its candidates; the rule numbers in each, and for each key, ascend. */
-	struct sp_program_key *keys; /* sorted by text, then rule */
-	size_t key_count;
-	size_t *wildcard_rules; /* rules whose names or paths must be tried */
-	size_t wildcard_count;
-	size_t *any_program_rules;
-	size_t any_program_count;
+	struct sp_candidates candidates; /* where a decision finds its rules */
+	bool wants_env, wants_ancestors, wants_user, wants_digest;
 	struct sp_confinement *confinement;
 	struct sp_plugin_specs plugins;
 	struct sp_ask_settings ask;
@@ -84,7 +104,23 @@ struct sp_policy {
 /* Judges the file's own tests. 0, or -EINVAL naming the first that fails. */
 [[nodiscard]] int sp_policy_run_tests(const struct sp_policy *policy, struct sp_error *e);
 
+/* A file that does whatever its argv[0] says, by its base name: busybox, toybox, the single-binary coreutils. */
+bool sp_is_multicall(const char *path);
+
+/* An id that records use where no rule decided. */
+bool sp_is_reserved_id(const char *id);
+
+/* A user by name or number. false: there is none. */
+bool sp_user_find(const char *text, uid_t *uid);
+
+/* Arguments, ancestors: the kernel allows fewer, and nothing is as deep. */
+#define SP_NUMBER_MAX 1000000000u
+bool sp_number_parse(const char *text, uint32_t *number);
+
+/* 64 hexadecimal digits. */
+bool sp_digest_parse(const char *text, uint8_t digest[static SP_DIGEST_SIZE]);
+
 /* Whether all matchers of a rule but `program` hold. Allocates nothing. */
-bool sp_rule_matches(const struct sp_rule *rule, const struct sp_exec *exec);
+bool sp_rule_matches(const struct sp_policy *policy, const struct sp_rule *rule, const struct sp_exec *exec);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 static int run_test(const struct sp_policy *policy, const struct sp_source_test *test, struct sp_error *e);
 
@@ -26,7 +27,7 @@ static bool rule_exists(const struct sp_policy *policy, const char *id)
 		if (strcmp(policy->rules[i].source->id.text, id) == 0)
 			return true;
 	}
-	return strcmp(id, "default") == 0 || strcmp(id, "anonymous") == 0;
+	return sp_is_reserved_id(id);
 }
 
 static const char **pointers(const struct sp_source_texts *texts)
@@ -86,8 +87,84 @@ static int check_test(const struct sp_policy *policy, const struct sp_source_tes
 	return 0;
 }
 
+/* Whose exec it is to be: the words of the test, resolved. */
+struct context {
+	struct sp_ancestor *ancestors;
+	uint8_t digest[SP_DIGEST_SIZE];
+};
+
+static void release_context(struct context *context)
+{
+	for (const struct sp_ancestor *each = context->ancestors; each != NULL; each = each->next)
+		free((char *)each->path);
+	free(context->ancestors);
+}
+
+/* For tests nothing is ever missing: a program that is not installed is where it would be by its name. */
+static int resolve_word(const struct sp_policy *policy, const struct sp_source_text *word, char path[static PATH_MAX],
+			struct sp_error *e)
+{
+	int rc = sp_policy_resolve(policy, word->text, path);
+
+	return rc == 0 || rc == -ENOENT
+		       ? 0
+		       : sp_document_fail(policy->source.document, word->at, e, "'%.60s' cannot be looked up: %s",
+					  word->text, strerror(-rc));
+}
+
+static int list_ancestors(const struct sp_policy *policy, const struct sp_source_test *test, struct context *context,
+			  struct sp_error *e)
+{
+	const size_t count = test->ancestors.items_count;
+	char path[PATH_MAX];
+
+	if (count == 0)
+		return 0;
+	struct sp_ancestor *list = calloc(count, sizeof *list);
+	if (list == NULL)
+		return sp_fail(e, ENOMEM, "out of memory");
+	context->ancestors = list;
+	for (size_t i = 0; i < count; i++) {
+		int rc = resolve_word(policy, &test->ancestors.items[i], path, e);
+		if (rc < 0)
+			return rc;
+		list[i].path = strdup(path);
+		if (list[i].path == NULL)
+			return sp_fail(e, ENOMEM, "out of memory");
+		if (i > 0)
+			list[i - 1].next = &list[i];
+	}
+	return 0;
+}
+
+static int fill_context(const struct sp_policy *policy, const struct sp_source_test *test, struct context *context,
+			struct sp_exec *exec, struct sp_error *e)
+{
+	const struct sp_document *document = policy->source.document;
+
+	int rc = list_ancestors(policy, test, context, e);
+	if (rc < 0)
+		return rc;
+	exec->ancestors = context->ancestors;
+	exec->depth = test->ancestors.items_count;
+	exec->uid = geteuid();
+	if (test->depth.text != NULL && !sp_number_parse(test->depth.text, &exec->depth))
+		return sp_document_fail(document, test->depth.at, e, "bad number '%.60s'", test->depth.text);
+	if (test->user.text != NULL && !sp_user_find(test->user.text, &exec->uid))
+		return sp_document_fail(document, test->user.at, e, "unknown user '%.60s', expected a name or a number",
+					test->user.text);
+	if (test->sha256.text == NULL)
+		return 0;
+	exec->digest = context->digest;
+	if (!sp_digest_parse(test->sha256.text, context->digest))
+		return sp_document_fail(document, test->sha256.at, e,
+					"bad sha256 '%.70s', expected 64 hexadecimal digits", test->sha256.text);
+	return 0;
+}
+
 static int run_test(const struct sp_policy *policy, const struct sp_source_test *test, struct sp_error *e)
 {
+	sp_cleanup(release_context) struct context context = {0};
 	char path[PATH_MAX];
 	struct sp_decision decision;
 
@@ -98,10 +175,9 @@ static int run_test(const struct sp_policy *policy, const struct sp_source_test 
 	cleanup_free const char **envp = pointers(&test->env);
 	if (argv == NULL || envp == NULL)
 		return sp_fail(e, ENOMEM, "out of memory");
-	rc = sp_policy_resolve(policy, argv[0], path);
-	if (rc < 0 && rc != -ENOENT)
-		return sp_document_fail(policy->source.document, test->argv.at, e, "'%.60s' cannot be looked up: %s",
-					argv[0], strerror(-rc));
+	rc = resolve_word(policy, &test->argv.items[0], path, e);
+	if (rc < 0)
+		return rc;
 	struct sp_exec exec = {
 		.path = path,
 		.anonymous = test->anonymous == SP_ANSWER_YES,
@@ -110,6 +186,8 @@ static int run_test(const struct sp_policy *policy, const struct sp_source_test 
 		.envp = envp,
 		.envc = test->env.items_count,
 	};
+	if ((rc = fill_context(policy, test, &context, &exec, e)) < 0)
+		return rc;
 	sp_policy_decide(policy, &exec, &decision);
 	if (decision.action != test->expect || (test->rule.text != NULL && strcmp(decision.rule, test->rule.text) != 0))
 		return report(policy, test, &decision, e);

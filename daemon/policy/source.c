@@ -38,6 +38,21 @@ static const struct cyaml_schema_field choices_fields[] = {
 	CYAML_FIELD_END,
 };
 
+#define AT_FIELD(structure) CYAML_FIELD_UINT(SP_KEY_AT, OPTIONAL, struct structure, at)
+#define TEXT_FIELD(key, structure, member) CYAML_FIELD_MAPPING(key, OPTIONAL, struct structure, member, text_fields)
+#define TEXTS_FIELD(key, structure, member) CYAML_FIELD_MAPPING(key, OPTIONAL, struct structure, member, texts_fields)
+#define ANSWER_FIELD(key, structure, member)                                                                           \
+	CYAML_FIELD_ENUM(key, OPTIONAL | CYAML_FLAG_STRICT, struct structure, member, answers, COUNT(answers))
+
+static const struct cyaml_schema_field range_fields[] = {
+	AT_FIELD(sp_source_range),
+	CYAML_FIELD_STRING_PTR(SP_KEY_WORD, OPTIONAL | CYAML_FLAG_POINTER, struct sp_source_range, word, 0,
+			       CYAML_UNLIMITED),
+	TEXT_FIELD("min", sp_source_range, min),
+	TEXT_FIELD("max", sp_source_range, max),
+	CYAML_FIELD_END,
+};
+
 static const struct cyaml_strval versions[] = {{"1", 1}};
 static const struct cyaml_strval trackings[] = {
 	{"attached", SP_TRACKING_ATTACHED},
@@ -58,13 +73,20 @@ static const struct cyaml_schema_field rule_fields[] = {
 	CYAML_FIELD_UINT(SP_KEY_AT, REQUIRED, struct sp_source_rule, at),
 	CYAML_FIELD_MAPPING("id", REQUIRED, struct sp_source_rule, id, text_fields),
 	CYAML_FIELD_MAPPING("program", OPTIONAL, struct sp_source_rule, program, texts_fields),
+	TEXTS_FIELD("applet", sp_source_rule, applet),
+	TEXTS_FIELD("sha256", sp_source_rule, sha256),
 	CYAML_FIELD_MAPPING("argv", OPTIONAL, struct sp_source_rule, argv, choices_fields),
 	CYAML_FIELD_MAPPING("words", OPTIONAL, struct sp_source_rule, words, choices_fields),
 	CYAML_FIELD_MAPPING("options_with_value", OPTIONAL, struct sp_source_rule, options_with_value, texts_fields),
 	CYAML_FIELD_MAPPING("has", OPTIONAL, struct sp_source_rule, has, texts_fields),
 	CYAML_FIELD_MAPPING("any", OPTIONAL, struct sp_source_rule, any, texts_fields),
 	CYAML_FIELD_MAPPING("none", OPTIONAL, struct sp_source_rule, none, texts_fields),
+	CYAML_FIELD_MAPPING("count", OPTIONAL, struct sp_source_rule, count, range_fields),
 	CYAML_FIELD_MAPPING("env", OPTIONAL, struct sp_source_rule, env, texts_fields),
+	TEXTS_FIELD("parent", sp_source_rule, parent),
+	TEXTS_FIELD("ancestor", sp_source_rule, ancestor),
+	CYAML_FIELD_MAPPING("depth", OPTIONAL, struct sp_source_rule, depth, range_fields),
+	TEXTS_FIELD("user", sp_source_rule, user),
 	CYAML_FIELD_ENUM("anonymous", OPTIONAL | CYAML_FLAG_STRICT, struct sp_source_rule, anonymous, answers,
 			 COUNT(answers)),
 	CYAML_FIELD_ENUM("action", CYAML_FLAG_STRICT, struct sp_source_rule, action, actions, COUNT(actions)),
@@ -81,6 +103,10 @@ static const struct cyaml_schema_field test_fields[] = {
 	CYAML_FIELD_UINT(SP_KEY_AT, REQUIRED, struct sp_source_test, at),
 	CYAML_FIELD_MAPPING("argv", REQUIRED, struct sp_source_test, argv, texts_fields),
 	CYAML_FIELD_MAPPING("env", OPTIONAL, struct sp_source_test, env, texts_fields),
+	TEXTS_FIELD("ancestors", sp_source_test, ancestors),
+	TEXT_FIELD("depth", sp_source_test, depth),
+	TEXT_FIELD("user", sp_source_test, user),
+	TEXT_FIELD("sha256", sp_source_test, sha256),
 	CYAML_FIELD_ENUM("anonymous", OPTIONAL | CYAML_FLAG_STRICT, struct sp_source_test, anonymous, answers,
 			 COUNT(answers)),
 	CYAML_FIELD_ENUM("expect", CYAML_FLAG_STRICT, struct sp_source_test, expect, actions, COUNT(actions)),
@@ -110,12 +136,6 @@ static const struct cyaml_strval levels[] = {
 	{"partial", SP_LEVEL_PARTIAL},
 	{"full", SP_LEVEL_FULL},
 };
-
-#define AT_FIELD(structure) CYAML_FIELD_UINT(SP_KEY_AT, OPTIONAL, struct structure, at)
-#define TEXT_FIELD(key, structure, member) CYAML_FIELD_MAPPING(key, OPTIONAL, struct structure, member, text_fields)
-#define TEXTS_FIELD(key, structure, member) CYAML_FIELD_MAPPING(key, OPTIONAL, struct structure, member, texts_fields)
-#define ANSWER_FIELD(key, structure, member)                                                                           \
-	CYAML_FIELD_ENUM(key, OPTIONAL | CYAML_FLAG_STRICT, struct structure, member, answers, COUNT(answers))
 
 static const struct cyaml_schema_field bind_fields[] = {
 	AT_FIELD(sp_source_bind),

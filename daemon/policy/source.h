@@ -33,19 +33,33 @@ struct sp_source_choices {
 	uint32_t at;
 };
 
+/* A number, or the least and the greatest. */
+struct sp_source_range {
+	uint32_t at;
+	char *word;
+	struct sp_source_text min, max;
+};
+
 enum sp_source_answer { SP_ANSWER_NONE, SP_ANSWER_NO, SP_ANSWER_YES };
 
 struct sp_source_rule {
 	uint32_t at;
 	struct sp_source_text id;
 	struct sp_source_texts program;
+	struct sp_source_texts applet;
+	struct sp_source_texts sha256;
 	struct sp_source_choices argv;
 	struct sp_source_choices words;
 	struct sp_source_texts options_with_value;
 	struct sp_source_texts has;
 	struct sp_source_texts any;
 	struct sp_source_texts none;
+	struct sp_source_range count;
 	struct sp_source_texts env;
+	struct sp_source_texts parent;
+	struct sp_source_texts ancestor;
+	struct sp_source_range depth;
+	struct sp_source_texts user;
 	enum sp_source_answer anonymous;
 	enum sp_action action;
 	struct sp_source_text error; /* key: errno, which is a macro */
@@ -56,6 +70,10 @@ struct sp_source_test {
 	uint32_t at;
 	struct sp_source_texts argv;
 	struct sp_source_texts env;
+	struct sp_source_texts ancestors; /* nearest first */
+	struct sp_source_text depth;
+	struct sp_source_text user;
+	struct sp_source_text sha256;
 	enum sp_source_answer anonymous;
 	enum sp_action expect;
 	struct sp_source_text rule;

@@ -53,14 +53,12 @@ Test(policy_errors, keys)
 		{RULES "    - {id: a, program: x, action: deny, <at>: 3}\n", "4:41", "unknown key '<at>'"},
 		{RULES "    - {id: a, program: {<list>: [x]}, action: deny}\n", "4:24", "found a mapping"},
 		{"version: 1\nexec:\n  tests:\n    - {argv: x, expect: deny, rul: x}\n", "4:31",
-		 "a mapping with the keys argv, env, anonymous, expect, rule"},
+		 "a mapping with the keys argv, env, ancestors, depth, user, sha256, anonymous, expect, rule"},
 		{"version: 1\nexec:\n  tests:\n    - {argv: x}\n", "4:7", "the key 'expect' is missing"},
 		{"version: 1\n? [a]\n: b\n", "2:3", "a key must be a single word"},
 		{"version: 1\n\"na\\0me\": x\n", "2:1", "unknown key"},
 		{"version: 1\n<<: {name: x}\n", "2:1", "unknown key '<<'"},
-		/* The rest of the language: later, and not ignored now. */
 		{"version: 1\npluggins: []\n", "2:1", "unknown key 'pluggins'"},
-		{RULES "    - {id: a, ancestor: npm, action: deny}\n", "4:15", "unknown key 'ancestor'"},
 	};
 	EXPECT_ERRORS(rows);
 }
@@ -102,6 +100,44 @@ Test(policy_errors, types)
 	EXPECT_ERRORS(rows);
 }
 
+#define DIGEST "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde"
+#define TESTS "version: 1\nexec:\n  tests:\n"
+
+Test(policy_errors, contents_and_callers)
+{
+	static const struct row rows[] = {
+		{RULES "    - {id: a, applet: [], action: deny}\n", "4:23", "the list is empty"},
+		{RULES "    - {id: a, applet: \"[\", action: deny}\n", "4:23", "bad pattern '['"},
+		{RULES "    - {id: a, sha256: [], action: deny}\n", "4:23", "the list is empty"},
+		{RULES "    - {id: a, sha256: abc, action: deny}\n", "4:23",
+		 "bad sha256 'abc', expected 64 hexadecimal"},
+		{RULES "    - {id: a, sha256: [" DIGEST "f, " DIGEST "], action: deny}\n", "4:90", "bad sha256"},
+		{RULES "    - {id: a, sha256: " DIGEST "g, action: deny}\n", "4:23", "bad sha256"},
+		{RULES "    - {id: a, parent: [], action: deny}\n", "4:23", "the list is empty"},
+		{RULES "    - {id: a, parent: \"\", action: deny}\n", "4:23", "the program has no name"},
+		{RULES "    - {id: a, parent: usr/x, action: deny}\n", "4:23", "must begin with / or ./"},
+		{RULES "    - {id: a, ancestor: [x, \"y[\"], action: deny}\n", "4:29", "bad pattern 'y['"},
+		{RULES "    - {id: a, ancestor: {x: y}, action: deny}\n", "4:25", "found a mapping"},
+		{RULES "    - {id: a, depth: -1, action: deny}\n", "4:22", "bad number '-1', expected one from 0 to"},
+		{RULES "    - {id: a, depth: [1], action: deny}\n", "4:22",
+		 "found a list, expected a single word or a mapping with the keys min, max"},
+		{RULES "    - {id: a, depth: {least: 1}, action: deny}\n", "4:23", "unknown key 'least'"},
+		{RULES "    - {id: a, depth: {min: 1x}, action: deny}\n", "4:28", "bad number '1x'"},
+		{RULES "    - {id: a, depth: {min: 2, max: 1}, action: deny}\n", "4:28", "min is greater than max"},
+		{RULES "    - {id: a, count: {}, action: deny}\n", "4:22", "expected a number, or min, max or both"},
+		{RULES "    - {id: a, count: many, action: deny}\n", "4:22", "bad number 'many'"},
+		{RULES "    - {id: a, count: {max: 1000000001}, action: deny}\n", "4:28", "bad number '1000000001'"},
+		{RULES "    - {id: a, user: [], action: deny}\n", "4:21", "the list is empty"},
+		{RULES "    - {id: a, user: [root, nosuchuser], action: deny}\n", "4:28", "unknown user 'nosuchuser'"},
+		{RULES "    - {id: a, user: 4294967295, action: deny}\n", "4:21", "unknown user '4294967295'"},
+		{TESTS "    - {argv: x, ancestors: {a: b}, expect: deny}\n", "4:28", "found a mapping"},
+		{TESTS "    - {argv: x, depth: deep, expect: deny}\n", "4:24", "bad number 'deep'"},
+		{TESTS "    - {argv: x, user: nosuchuser, expect: deny}\n", "4:23", "unknown user 'nosuchuser'"},
+		{TESTS "    - {argv: x, sha256: abc, expect: deny}\n", "4:25", "bad sha256 'abc'"},
+	};
+	EXPECT_ERRORS(rows);
+}
+
 Test(policy_errors, meaning)
 {
 	static const struct row rows[] = {
@@ -112,6 +148,7 @@ Test(policy_errors, meaning)
 		{RULES "    - {id: \"\", program: x, action: deny}\n", "4:12", "bad id ''"},
 		{RULES "    - {id: default, program: x, action: deny}\n", "4:12", "'default' is taken"},
 		{RULES "    - {id: anonymous, program: x, action: deny}\n", "4:12", "'anonymous' is taken"},
+		{RULES "    - {id: loader, program: x, action: deny}\n", "4:12", "'loader' is taken"},
 		{RULES "    - {id: a, action: deny}\n", "4:7", "'a' has no matcher"},
 		{RULES "    - {id: a, program: [], action: deny}\n", "4:24", "the list is empty"},
 		{RULES "    - {id: a, argv: [], action: deny}\n", "4:21", "the list is empty"},
