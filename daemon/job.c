@@ -190,22 +190,31 @@ static int explain_seize(struct sp_job *job, int err, struct sp_error *e)
 }
 
 /* What cannot be had is said, and the rest holds. Processes are then counted by us. */
-static void tell_limits(struct sp_job *job, const struct sp_tree_limits *limits)
+static void tell_limits(struct sp_job *job, const struct sp_launch_outcome *outcome)
 {
-	for (enum sp_tree_limit i = 0; i < SP_TREE_LIMITS; i++) {
-		const char *why = limits->err[i] == ENOTSUP ? "no control group here has it" : strerror(limits->err[i]);
+	for (enum sp_stage s = SP_STAGE_TREE_MEMORY; s <= SP_STAGE_TREE_CPUS; s++) {
+		const int err = outcome->stage[s].err;
+		const char *why = err == ENOTSUP ? "no control group here has it" : strerror(err);
 
-		if (limits->err[i] != 0 && i == SP_TREE_TASKS)
-			notify(job, "limits.processes: we count them, since no control group can (%s)", why);
-		else if (limits->err[i] != 0)
-			notify(job, "limits.%s does not hold for the tree: %s", sp_tree_limit_name(i), why);
+		if (err != 0 && s == SP_STAGE_TREE_PROCESSES)
+			notify(job, "%s: we count them, since no control group can (%s)", sp_stage_name(s), why);
+		else if (err != 0)
+			notify(job, "%s does not hold for the tree: %s", sp_stage_name(s), why);
 	}
 }
 
-/* Before the child is there: it shall not run a moment without. */
-static int prepare_limits(struct sp_job *job, const struct sp_confinement *asked, struct sp_error *e)
+static void take_limits(struct sp_job *job, const struct sp_launch_outcome *outcome)
 {
-	struct sp_tree_limits limits = {
+	if (outcome->stage[SP_STAGE_TREE_PROCESSES].state == SP_STAGE_FAILED)
+		job->process_limit = sp_policy_confinement(job->policy)->limits[SP_LIMIT_PROCESSES].value;
+	tell_limits(job, outcome);
+}
+
+/* Before the child is there: it shall not run a moment without. */
+static int prepare_limits(struct sp_job *job, const struct sp_confinement *asked, struct sp_tree_limits *limits,
+			  struct sp_error *e)
+{
+	*limits = (struct sp_tree_limits){
 		.value = {[SP_TREE_MEMORY] = asked->memory.value,
 			  [SP_TREE_TASKS] = asked->limits[SP_LIMIT_PROCESSES].value,
 			  [SP_TREE_CPU] = asked->milli_cpus.value},
@@ -215,11 +224,8 @@ static int prepare_limits(struct sp_job *job, const struct sp_confinement *asked
 		(void)uv_timer_start(&job->wall, on_wall, (uint64_t)asked->wall_seconds.value * 1000, 0);
 	if (!asked->memory.given && !asked->limits[SP_LIMIT_PROCESSES].given && !asked->milli_cpus.given)
 		return 0;
-	if (sp_cgroup_new(job->id, &limits, &job->cgroup) != 0)
+	if (sp_cgroup_new(job->id, limits, &job->cgroup) != 0)
 		return sp_fail(e, ENOMEM, "out of memory");
-	if (limits.err[SP_TREE_TASKS] != 0)
-		job->process_limit = limits.value[SP_TREE_TASKS];
-	tell_limits(job, &limits);
 	return 0;
 }
 
@@ -232,15 +238,10 @@ static void on_wall(uv_timer_t *timer)
 	sp_job_kill(job);
 }
 
-static int enter_cgroup(const struct sp_job *job, struct sp_error *e)
-{
-	int err = job->cgroup != NULL ? sp_cgroup_add(job->cgroup, job->root_pid) : 0;
-
-	return err == 0 ? 0 : sp_fail(e, -err, "cannot put it into its control group: %s", strerror(-err));
-}
-
 static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struct sp_error *e)
 {
+	struct sp_tree_limits limits;
+	int err = prepare_limits(job, sp_policy_confinement(plan->policy), &limits, e);
 	const struct sp_launch launch = {
 		.file = plan->file,
 		.argv = plan->argv,
@@ -250,11 +251,13 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 		.nofile = sp_tracer_nofile(job->tools.gate.tracer),
 		.filter = &job->tools.filters[job->one_shot ? SP_NOTIFY_EXECS_AND_FORKS : SP_NOTIFY_EXECS],
 		.confinement = sp_policy_confinement(plan->policy),
+		.limits = &limits,
+		.cgroup = job->cgroup,
 		.cwd = plan->cwd,
 	};
-	int err = prepare_limits(job, launch.confinement, e);
 	if (err == 0)
 		err = sp_launch_fork(&launch, &job->launched, e);
+	sp_cgroup_shut(job->cgroup);
 	/* In one-shot tracking it is the fork that is refused: somebody would have to trace us for it, who cannot. */
 	if (err == -EAGAIN && sp_tracer_possible(e) != 0)
 		return -EBUSY;
@@ -271,13 +274,10 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 	job->open_handles++;
 	job->channel.data = job;
 	(void)uv_poll_start(&job->channel, UV_READABLE, on_channel);
-	err = enter_cgroup(job, e);
-	if (err == 0) {
-		err = sp_tracer_seize(job->tools.gate.tracer, job->root_pid, job, job->one_shot, &job->root, e);
-		if (err == 0)
-			return 0;
-		err = explain_seize(job, err, e);
-	}
+	err = sp_tracer_seize(job->tools.gate.tracer, job->root_pid, job, job->one_shot, &job->root, e);
+	if (err == 0)
+		return 0;
+	err = explain_seize(job, err, e);
 	end_child(job);
 	return err;
 }
@@ -615,6 +615,7 @@ static int take_listener(struct sp_job *job, int fd, const struct sp_launch_outc
 	}
 	sp_gatekeeper_set_listener(job->keeper, job->listener);
 	take_home(job, outcome);
+	take_limits(job, outcome);
 	int err = record_launch(job, outcome);
 	if (err != 0) {
 		(void)sp_fail(&e, -err, "the launch cannot be recorded: %s", strerror(-err));

@@ -16,7 +16,7 @@
 /* How a shell reports what it could not run; nobody sees it where the channel's record came through. */
 enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 
-[[gnu::noreturn]] static void run_child(const struct sp_launch_plan *plan, int channel, int wire);
+[[gnu::noreturn]] static void run_child(struct sp_stage_run *run, int channel);
 
 static void free_plan_ptr(struct sp_launch_plan **plan)
 {
@@ -106,13 +106,14 @@ int sp_launch_fork(const struct sp_launch *launch, struct sp_launched *launched,
 		err = open_pair(&wire, e);
 	if (err != 0)
 		return err;
-	launched->pid = fork();
+	struct sp_stage_run run = {.plan = plan, .wire = wire.theirs, .proc = -1};
+	launched->pid = sp_stages_clone(&run, 0, !sp_stages_fork(plan));
 	if (launched->pid < 0)
 		return sp_fail(e, errno, "cannot fork: %s", strerror(errno));
 	if (launched->pid == 0) {
 		(void)close(channel.ours);
 		sp_close_fd(&wire.ours);
-		run_child(plan, channel.theirs, wire.theirs);
+		run_child(&run, channel.theirs);
 	}
 	(void)close(sp_steal_fd(&channel.theirs));
 	sp_close_fd(&wire.theirs);
@@ -224,17 +225,18 @@ static void give_back(const struct sp_launch *launch)
 	(void)sigprocmask(SIG_SETMASK, launch->signal_mask, NULL);
 }
 
-[[gnu::noreturn]] static void run_child(const struct sp_launch_plan *plan, int channel, int wire)
+[[gnu::noreturn]] static void run_child(struct sp_stage_run *run, int channel)
 {
+	const struct sp_launch_plan *plan = run->plan;
 	const struct sp_launch *launch = &plan->launch;
 	struct sp_launch_outcome outcome = {0};
-	struct sp_stage_run run = {.plan = plan, .outcome = &outcome, .wire = wire, .proc = -1};
 
+	run->outcome = &outcome;
 	sp_cpu_restore();
 	sp_self_restore();
 	if (send(channel, "t", 1, MSG_NOSIGNAL) != 1)
 		_exit(EXIT_NOT_EXECUTABLE);
-	sp_stages_run(&run);
+	sp_stages_run(run);
 	int listener = sp_filter_load(launch->filter);
 	if (listener < 0)
 		give_up(channel, &outcome, SP_STAGE_FILTER, listener);
@@ -246,7 +248,7 @@ static void give_back(const struct sp_launch *launch)
 	(void)close(listener);
 	await_word(channel);
 	give_back(launch);
-	int err = sp_stages_last(&run);
+	int err = sp_stages_last(run);
 	if (err != 0)
 		give_up(channel, &outcome, SP_STAGE_SYSCALLS, err);
 	(void)execve(launch->file, launch->argv, launch->envp);

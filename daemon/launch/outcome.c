@@ -14,6 +14,9 @@ static const char *const names[SP_STAGES] = {
 	[SP_STAGE_CORE_SCHEDULING] = "core_scheduling",
 	[SP_STAGE_USER] = "user namespace",
 	[SP_STAGE_PID] = "pid namespace",
+	[SP_STAGE_TREE_MEMORY] = "limits.memory",
+	[SP_STAGE_TREE_PROCESSES] = "limits.processes",
+	[SP_STAGE_TREE_CPUS] = "limits.cpus",
 	[SP_STAGE_IPC] = "ipc namespace",
 	[SP_STAGE_UTS] = "uts namespace",
 	[SP_STAGE_CGROUP] = "cgroup namespace",
@@ -80,6 +83,18 @@ static bool counts(enum sp_stage stage)
 	return stage != SP_STAGE_FILTER && stage != SP_STAGE_EXEC;
 }
 
+/* What the program goes without is recorded all the same, but something else holds: the address space of each process, and our own count
+ * of them. */
+static bool has_stand_in(enum sp_stage stage)
+{
+	return stage == SP_STAGE_TREE_MEMORY || stage == SP_STAGE_TREE_PROCESSES;
+}
+
+static bool has_failed(const struct sp_launch_outcome *outcome, enum sp_stage stage)
+{
+	return outcome->stage[stage].state == SP_STAGE_FAILED && !has_stand_in(stage);
+}
+
 static bool is_baseline(enum sp_stage stage)
 {
 	return stage == SP_STAGE_NO_NEW_PRIVS || stage == SP_STAGE_ADDRESS_SPACE;
@@ -92,7 +107,7 @@ enum sp_launch_level sp_launch_level(const struct sp_launch_outcome *outcome)
 	for (enum sp_stage s = 0; s < SP_STAGES; s++) {
 		applied += counts(s) && outcome->stage[s].state == SP_STAGE_APPLIED;
 		hardened += counts(s) && !is_baseline(s) && outcome->stage[s].state == SP_STAGE_APPLIED;
-		failed += counts(s) && outcome->stage[s].state == SP_STAGE_FAILED;
+		failed += counts(s) && has_failed(outcome, s);
 	}
 	if (applied == 0)
 		return SP_LEVEL_NONE;
@@ -105,7 +120,7 @@ enum sp_stage sp_launch_first_failure(const struct sp_launch_outcome *outcome)
 {
 	enum sp_stage s = 0;
 
-	while (s < SP_STAGES && outcome->stage[s].state != SP_STAGE_FAILED)
+	while (s < SP_STAGES && !has_failed(outcome, s))
 		s++;
 	return s;
 }

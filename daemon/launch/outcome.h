@@ -19,6 +19,9 @@ enum sp_stage {
 	SP_STAGE_CORE_SCHEDULING,
 	SP_STAGE_USER,
 	SP_STAGE_PID,
+	SP_STAGE_TREE_MEMORY,
+	SP_STAGE_TREE_PROCESSES,
+	SP_STAGE_TREE_CPUS,
 	SP_STAGE_IPC,
 	SP_STAGE_UTS,
 	SP_STAGE_CGROUP,
@@ -63,7 +66,7 @@ struct sp_launch_outcome {
 };
 
 /* The record as it travels and is stored: magic, version, number of stages, stages. */
-enum { SP_LAUNCH_VERSION = 1 };
+enum { SP_LAUNCH_VERSION = 2 };
 struct sp_launch_record {
 	uint32_t magic;
 	uint16_t version, count;
@@ -82,7 +85,7 @@ enum sp_launch_level sp_launch_level(const struct sp_launch_outcome *outcome);
 /* May a job with this outcome start where `require` is asked for? What did not fail is never too little. */
 bool sp_launch_suffices(const struct sp_launch_outcome *outcome, enum sp_launch_level require);
 
-/* The first stage that failed; SP_STAGES: none. */
+/* The first stage that failed and has no stand-in; SP_STAGES: none. */
 enum sp_stage sp_launch_first_failure(const struct sp_launch_outcome *outcome);
 
 const char *sp_stage_name(enum sp_stage stage); /* as policies, tables and the log write it: "no_new_privs" */

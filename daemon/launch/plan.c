@@ -503,6 +503,14 @@ static int plan_landlock(struct planner *p)
 
 /* ---- Limits and capabilities ---- */
 
+static void plan_tree(struct planner *p)
+{
+	const struct sp_tree_limits *limits = p->plan->launch.limits;
+
+	for (enum sp_tree_limit i = 0; limits != NULL && i < SP_TREE_LIMITS; i++)
+		ask(p, SP_STAGE_TREE_MEMORY + i, limits->value[i] > 0);
+}
+
 /* A limit is never raised: where the one in force is lower, that one stays. */
 static struct rlimit lowered(int resource, int64_t value, const struct rlimit *nofile)
 {
@@ -525,6 +533,7 @@ static int plan_limits(struct planner *p)
 	const struct sp_confinement *policy = p->policy;
 	struct sp_launch_plan *plan = p->plan;
 
+	plan_tree(p);
 	for (int i = 0; i < SP_LIMITS; i++)
 		if (policy->limits[i].given)
 			plan->limits[plan->limit_count++] = (struct sp_limit_value){

@@ -4,6 +4,7 @@
 #define SP_LAUNCH_PLAN_H
 
 #include "launch/outcome.h"
+#include "limits/cgroup.h"
 #include "notify/filter.h"
 #include "util/error.h"
 #include "util/kernel.h"
@@ -19,6 +20,8 @@ struct sp_launch {
 	const struct rlimit *nofile; /* RLIMIT_NOFILE of the program; NULL: as ours */
 	const struct sp_filter *filter;
 	const struct sp_confinement *confinement;
+	const struct sp_tree_limits *limits; /* which of them can be had, or NULL */
+	const struct sp_cgroup *cgroup; /* where; NULL: nowhere */
 	const char *cwd; /* ours, which the program gets if nothing else is said; or NULL */
 };
 

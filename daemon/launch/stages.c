@@ -11,6 +11,7 @@
 #include <linux/filter.h>
 #include <linux/landlock.h>
 #include <linux/netlink.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -24,7 +25,8 @@
 typedef int stage_function(struct sp_stage_run *run);
 
 static stage_function no_new_privs, oom_score, nice_value, cpu_set, core_scheduling;
-static stage_function new_user, new_pid, new_ipc, new_uts, new_cgroup, new_net, loopback, new_mount;
+static stage_function new_user, new_pid, tree_memory, tree_processes, tree_cpus, new_ipc, new_uts, new_cgroup, new_net,
+	loopback, new_mount;
 static stage_function mount_proc, change_root, new_session, new_process_group, change_directory, set_umask;
 static stage_function parent_death, environment, close_fds, mdwe;
 static stage_function filesystem, filesystem_rights, ports, scopes;
@@ -45,6 +47,9 @@ static const struct {
 	[SP_STAGE_CORE_SCHEDULING] = {core_scheduling},
 	[SP_STAGE_USER] = {new_user},
 	[SP_STAGE_PID] = {new_pid},
+	[SP_STAGE_TREE_MEMORY] = {tree_memory},
+	[SP_STAGE_TREE_PROCESSES] = {tree_processes},
+	[SP_STAGE_TREE_CPUS] = {tree_cpus},
 	[SP_STAGE_IPC] = {new_ipc},
 	[SP_STAGE_UTS] = {new_uts},
 	[SP_STAGE_CGROUP] = {new_cgroup},
@@ -125,10 +130,29 @@ static int write_file(const char *path, const char *text)
 	return fd >= 0 ? result(write(fd, text, strlen(text))) : -errno;
 }
 
-/* As fork(2), without the C library's handlers, which may take locks. */
 static pid_t clone_process(unsigned long flags)
 {
 	return (pid_t)syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, 0);
+}
+
+static pid_t clone_inside(unsigned long flags, int group)
+{
+	struct clone_args args = {
+		.flags = flags | CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (uint64_t)group};
+
+	return (pid_t)syscall(SYS_clone3, &args, sizeof args);
+}
+
+pid_t sp_stages_clone(struct sp_stage_run *run, unsigned long flags, bool inside)
+{
+	const int group = inside ? sp_cgroup_birthplace(run->plan->launch.cgroup) : -1;
+	const pid_t child = group >= 0 ? clone_inside(flags, group) : -1;
+
+	if (child < 0)
+		return clone_process(flags);
+	if (child == 0)
+		run->born_inside = true;
+	return child;
 }
 
 /* ---- One call each ---- */
@@ -374,13 +398,38 @@ static int new_pid(struct sp_stage_run *run)
 		return -errno;
 	if (init == 0)
 		be_init(run->wire);
-	const pid_t program = clone_process(CLONE_PARENT);
+	const pid_t program = sp_stages_clone(run, CLONE_PARENT, true);
 	if (program == 0) {
 		(void)close(sp_steal_fd(&run->wire));
 		return 0;
 	}
 	tell_births(run, init, program < 0 ? 0 : program);
 	_exit(program < 0 ? errno : 0);
+}
+
+/* ---- Control groups: made by the supervisor; what the program is made by is not counted ---- */
+
+static int enter(const struct sp_stage_run *run, enum sp_tree_limit limit)
+{
+	const struct sp_launch *launch = &run->plan->launch;
+
+	return launch->limits->err[limit] != 0 ? -launch->limits->err[limit]
+					       : sp_cgroup_enter(launch->cgroup, limit, run->born_inside);
+}
+
+static int tree_memory(struct sp_stage_run *run)
+{
+	return enter(run, SP_TREE_MEMORY);
+}
+
+static int tree_processes(struct sp_stage_run *run)
+{
+	return enter(run, SP_TREE_TASKS);
+}
+
+static int tree_cpus(struct sp_stage_run *run)
+{
+	return enter(run, SP_TREE_CPU);
 }
 
 /* ---- The network namespace ---- */

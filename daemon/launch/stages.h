@@ -22,6 +22,7 @@ struct sp_stage_run {
 	struct sp_launch_outcome *outcome;
 	/* Where births are told, and what the init of a pid namespace waits for the end of; -1: the plan makes none. */
 	int wire;
+	bool born_inside; /* in the plan's control group, of version 2 */
 	int proc; /* a mount of procfs that is not in place yet, or -1 */
 };
 
@@ -30,6 +31,10 @@ void sp_stages_run(struct sp_stage_run *run);
 
 /* The one that comes last, after which only execve is sure to be allowed. 0 or -errno. */
 [[nodiscard]] int sp_stages_last(struct sp_stage_run *run);
+
+/* As fork(2), without the C library's handlers, which may take locks. With inside, in the plan's control group if that is one to be born
+ * in; if it cannot be, it can still go there. In the child run->born_inside says so. */
+pid_t sp_stages_clone(struct sp_stage_run *run, unsigned long flags, bool inside);
 
 /* Async-signal-safe. */
 void sp_stage_note(struct sp_launch_outcome *outcome, enum sp_stage stage, int err);

@@ -19,35 +19,38 @@
 
 enum { CPU_PERIOD = 100000 }; /* microseconds: the kernel's own default */
 
-/* Memory is limited by version 2 alone: in version 1 swap is counted elsewhere, and since Linux 6.11 it is compiled in only
- * where somebody asks for it. */
 static const struct control {
-	const char *name; /* in a policy */
 	const char *controller;
-	const char *unified, *legacy; /* the file with the limit, in versions 2 and 1; NULL: not there */
+	const char *unified, *legacy; /* the file with the limit, in versions 2 and 1 */
+	const char *with_swap; /* in version 1 memory with swap is counted apart, where swap is counted at all */
 } controls[SP_TREE_LIMITS] = {
-	[SP_TREE_MEMORY] = {"memory", "memory", "memory.max", NULL},
-	[SP_TREE_TASKS] = {"processes", "pids", "pids.max", "pids.max"},
-	[SP_TREE_CPU] = {"cpus", "cpu", "cpu.max", "cpu.cfs_quota_us"},
+	[SP_TREE_MEMORY] = {"memory", "memory.max", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"},
+	[SP_TREE_TASKS] = {"pids", "pids.max", "pids.max", NULL},
+	[SP_TREE_CPU] = {"cpu", "cpu.max", "cpu.cfs_quota_us", NULL},
 };
 
 struct group {
 	char path[PATH_MAX];
 	bool unified;
+	int directory; /* where a process can be born; of version 2; or -1 */
+	int door; /* who writes "0" is in; or -1 */
 };
 
 struct sp_cgroup {
 	struct group groups[SP_TREE_LIMITS]; /* each once: version 2 has one for all */
 	size_t count;
+	size_t of[SP_TREE_LIMITS]; /* which of them has the limit */
 };
 
-static int find_own_group(const char *controller, bool unified, char path[static PATH_MAX]);
-static int make_group(struct sp_cgroup *cgroup, const struct group *parent, uint64_t id, const struct group **made);
+/* What the kernel says of where we are, read once: to write down all mounts takes it a while. */
+struct view {
+	char *groups, *mounts;
+};
 
-const char *sp_tree_limit_name(enum sp_tree_limit limit)
-{
-	return controls[limit].name;
-}
+static void look(struct view *view);
+static void forget(struct view *view);
+static int find_own_group(const struct view *view, const char *controller, bool unified, char path[static PATH_MAX]);
+static int make_group(struct sp_cgroup *cgroup, const struct group *parent, uint64_t id, struct group **made);
 
 /* --- files of a group --- */
 
@@ -139,14 +142,14 @@ static int delegate(const char *group, const char *controller)
 }
 
 /* Ours, in the hierarchy that has the controller: version 2 if it does. 0; -ENOTSUP: none has; or another -errno. */
-static int find_parent(const struct control *control, struct group *parent)
+static int find_parent(const struct view *view, const struct control *control, struct group *parent)
 {
 	parent->unified = true;
-	if (find_own_group("", true, parent->path) == 0 &&
+	if (find_own_group(view, "", true, parent->path) == 0 &&
 	    lists(parent->path, "cgroup.controllers", control->controller))
 		return delegate(parent->path, control->controller);
 	parent->unified = false;
-	return control->legacy != NULL ? find_own_group(control->controller, false, parent->path) : -ENOTSUP;
+	return find_own_group(view, control->controller, false, parent->path);
 }
 
 static int set_limit(const struct group *group, enum sp_tree_limit limit, int64_t value)
@@ -156,29 +159,38 @@ static int set_limit(const struct group *group, enum sp_tree_limit limit, int64_
 	char text[32];
 
 	(void)snprintf(text, sizeof text, "%" PRId64, number);
-	return write_file(group->path, group->unified ? control->unified : control->legacy, text);
+	int err = write_file(group->path, group->unified ? control->unified : control->legacy, text);
+	if (err == 0 && !group->unified && control->with_swap != NULL)
+		err = write_file(group->path, control->with_swap, text);
+	return err == -ENOENT && control->with_swap != NULL ? 0 : err;
 }
 
-static int apply(struct sp_cgroup *cgroup, uint64_t id, enum sp_tree_limit limit, int64_t value)
+static int apply(struct sp_cgroup *cgroup, const struct view *view, uint64_t id, enum sp_tree_limit limit,
+		 int64_t value)
 {
-	const struct group *group = NULL;
+	struct group *group = NULL;
 	struct group parent;
 
-	int err = find_parent(&controls[limit], &parent);
+	int err = find_parent(view, &controls[limit], &parent);
 	if (err == 0)
 		err = make_group(cgroup, &parent, id, &group);
-	return err == 0 ? set_limit(group, limit, value) : err;
+	if (err != 0)
+		return err;
+	cgroup->of[limit] = (size_t)(group - cgroup->groups);
+	return set_limit(group, limit, value);
 }
 
 int sp_cgroup_new(uint64_t id, struct sp_tree_limits *limits, struct sp_cgroup **out)
 {
 	struct sp_cgroup *cgroup = calloc(1, sizeof *cgroup);
+	sp_cleanup(forget) struct view view = {0};
 
 	*out = NULL;
 	if (cgroup == NULL)
 		return -ENOMEM;
+	look(&view);
 	for (enum sp_tree_limit i = 0; i < SP_TREE_LIMITS; i++)
-		limits->err[i] = limits->value[i] > 0 ? -apply(cgroup, id, i, limits->value[i]) : 0;
+		limits->err[i] = limits->value[i] > 0 ? -apply(cgroup, &view, id, i, limits->value[i]) : 0;
 	if (cgroup->count == 0)
 		free(cgroup);
 	else
@@ -186,15 +198,34 @@ int sp_cgroup_new(uint64_t id, struct sp_tree_limits *limits, struct sp_cgroup *
 	return 0;
 }
 
-int sp_cgroup_add(const struct sp_cgroup *cgroup, pid_t pid)
+int sp_cgroup_birthplace(const struct sp_cgroup *cgroup)
 {
-	char text[16];
-	int err = 0;
+	for (size_t i = 0; cgroup != NULL && i < cgroup->count; i++)
+		if (cgroup->groups[i].unified)
+			return cgroup->groups[i].directory;
+	return -1;
+}
 
-	(void)snprintf(text, sizeof text, "%d", pid);
-	for (size_t i = 0; i < cgroup->count && err == 0; i++)
-		err = write_file(cgroup->groups[i].path, "cgroup.procs", text);
-	return err;
+int sp_cgroup_enter(const struct sp_cgroup *cgroup, enum sp_tree_limit limit, bool born_inside)
+{
+	const struct group *group = &cgroup->groups[cgroup->of[limit]];
+
+	if (group->unified && born_inside)
+		return 0;
+	return write(group->door, "0", 1) == 1 ? 0 : -errno;
+}
+
+static void shut(struct group *group)
+{
+	sp_close_fd(&group->directory);
+	sp_close_fd(&group->door);
+	group->directory = group->door = -1;
+}
+
+void sp_cgroup_shut(struct sp_cgroup *cgroup)
+{
+	for (size_t i = 0; cgroup != NULL && i < cgroup->count; i++)
+		shut(&cgroup->groups[i]);
 }
 
 void sp_cgroup_kill(const struct sp_cgroup *cgroup)
@@ -206,6 +237,7 @@ void sp_cgroup_kill(const struct sp_cgroup *cgroup)
 
 void sp_cgroup_close(struct sp_cgroup *cgroup)
 {
+	sp_cgroup_shut(cgroup);
 	for (size_t i = 0; cgroup != NULL && i < cgroup->count; i++)
 		(void)rmdir(cgroup->groups[i].path);
 	free(cgroup);
@@ -225,11 +257,22 @@ static void remove_stale(const char *parent)
 			(void)unlinkat(dirfd(directory), entry->d_name, AT_REMOVEDIR);
 }
 
-static int make_group(struct sp_cgroup *cgroup, const struct group *parent, uint64_t id, const struct group **made)
+/* In version 2 a process is best born where it belongs (CLONE_INTO_CGROUP). To move one takes a lock that waits for every CPU to have
+ * passed through the scheduler, 10 ms and more; of version 1, `tasks` spares who moves itself that. */
+static int open_doors(struct group *group)
+{
+	if (group->unified)
+		group->directory = open(group->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	group->door = open_file(group->path, group->unified ? "cgroup.procs" : "tasks", O_WRONLY);
+	return group->door < 0 ? group->door : 0;
+}
+
+static int make_group(struct sp_cgroup *cgroup, const struct group *parent, uint64_t id, struct group **made)
 {
 	struct group *group = &cgroup->groups[cgroup->count];
 
 	group->unified = parent->unified;
+	group->directory = group->door = -1;
 	if (snprintf(group->path, sizeof group->path, "%s/" PREFIX "%d-%016" PRIx64, parent->path, getpid(), id) >=
 	    (int)sizeof group->path)
 		return -ENAMETOOLONG;
@@ -241,6 +284,12 @@ static int make_group(struct sp_cgroup *cgroup, const struct group *parent, uint
 	remove_stale(parent->path);
 	if (mkdir(group->path, 0755) != 0)
 		return -errno;
+	int err = open_doors(group);
+	if (err != 0) {
+		shut(group);
+		(void)rmdir(group->path);
+		return err;
+	}
 	cgroup->count++;
 	*made = group;
 	return 0;
@@ -254,7 +303,6 @@ static char *path_in_hierarchy(char *line, const char *controller)
 	char *controllers = strchr(line, ':');
 	char *path = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
 
-	line[strcspn(line, "\n")] = '\0';
 	if (path == NULL)
 		return NULL;
 	*path++ = '\0';
@@ -263,13 +311,47 @@ static char *path_in_hierarchy(char *line, const char *controller)
 	return is_it ? path : NULL;
 }
 
-static int find_path(const char *controller, char path[static PATH_MAX])
+/* Owned; NULL: cannot be read. */
+static char *read_text(const char *path)
 {
-	cleanup_file FILE *file = fopen("/proc/self/cgroup", "re");
-	cleanup_free char *line = NULL;
-	size_t size = 0;
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	cleanup_free char *text = NULL;
+	size_t size = 0, room = 0;
+	ssize_t n = fd >= 0 ? 1 : -1;
 
-	while (file != NULL && getline(&line, &size, file) > 0) {
+	while (n > 0) {
+		char *larger = room - size > 1 ? text : realloc(text, room += 16384);
+
+		if (larger == NULL)
+			return NULL;
+		text = larger;
+		n = read(fd, text + size, room - size - 1);
+		size += n > 0 ? (size_t)n : 0;
+	}
+	if (n < 0)
+		return NULL;
+	text[size] = '\0';
+	return sp_steal_ptr(text);
+}
+
+static void look(struct view *view)
+{
+	view->groups = read_text("/proc/self/cgroup");
+	view->mounts = read_text("/proc/self/mountinfo");
+}
+
+static void forget(struct view *view)
+{
+	free(view->groups);
+	free(view->mounts);
+}
+
+static int find_path(const struct view *view, const char *controller, char path[static PATH_MAX])
+{
+	cleanup_free char *text = view->groups != NULL ? strdup(view->groups) : NULL;
+	char *rest = text;
+
+	for (char *line; rest != NULL && (line = strsep(&rest, "\n")) != NULL;) {
 		const char *found = path_in_hierarchy(line, controller);
 
 		if (found != NULL && strlen(found) < PATH_MAX) {
@@ -321,21 +403,20 @@ static bool shows(const struct mount *mount, const char *controller, bool unifie
 }
 
 /* Blanks in a mount point are escaped there; nobody mounts a hierarchy at such a place, and it would not be found. */
-static int find_own_group(const char *controller, bool unified, char path[static PATH_MAX])
+static int find_own_group(const struct view *view, const char *controller, bool unified, char path[static PATH_MAX])
 {
 	char group[PATH_MAX];
-	cleanup_file FILE *file = fopen("/proc/self/mountinfo", "re");
-	cleanup_free char *line = NULL;
+	cleanup_free char *text = view->mounts != NULL ? strdup(view->mounts) : NULL;
+	char *rest_of_text = text;
 	struct mount mount;
-	size_t size = 0;
 
-	int err = find_path(controller, group);
+	int err = find_path(view, controller, group);
 	if (err != 0)
 		return err;
 	char *last = strrchr(group, '/');
 	if (last != NULL && strcmp(last, "/" OWN_GROUP) == 0)
 		*last = '\0';
-	while (file != NULL && getline(&line, &size, file) > 0) {
+	for (char *line; rest_of_text != NULL && (line = strsep(&rest_of_text, "\n")) != NULL;) {
 		if (!parse_mount(line, &mount) || !shows(&mount, controller, unified))
 			continue;
 		const char *rest = below(group, mount.root);

@@ -1,8 +1,8 @@
 /* Limits for a tree as a whole, by control groups: memory, tasks and CPU time, whatever forks, leaves its session or changes
  * its user.
  *
- * Each limit needs a hierarchy with its controller in which we may make a group: version 2 where it was delegated to us, or for
- * tasks and CPU time version 1. A limit that cannot be had is not had silently: sp_cgroup_new() says why for each. Nothing of this
+ * Each limit needs a hierarchy with its controller in which we may make a group: version 2 where it was delegated to us, or
+ * version 1. A limit that cannot be had is not had silently: sp_cgroup_new() says why for each. Nothing of this
  * is touched where nothing is asked for.
  *
  * The loop's thread. */
@@ -11,6 +11,7 @@
 
 #include "util/error.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -33,15 +34,19 @@ struct sp_cgroup;
  * sp_cgroup_close(). 0 or -ENOMEM. */
 [[nodiscard]] int sp_cgroup_new(uint64_t id, struct sp_tree_limits *limits, struct sp_cgroup **out);
 
-/* Puts a process, and what it will fork, under the limits. 0 or -errno. */
-[[nodiscard]] int sp_cgroup_add(const struct sp_cgroup *cgroup, pid_t pid);
+/* The directory for CLONE_INTO_CGROUP: who is born there needs not be moved. -1: no group is of version 2. */
+int sp_cgroup_birthplace(const struct sp_cgroup *cgroup);
+
+/* The calling process, which has one thread, goes under that limit, which is in force. Async-signal-safe. 0 or -errno. */
+[[nodiscard]] int sp_cgroup_enter(const struct sp_cgroup *cgroup, enum sp_tree_limit limit, bool born_inside);
+
+/* Nobody will be born there or enter any more: closes what that took. NULL is fine. */
+void sp_cgroup_shut(struct sp_cgroup *cgroup);
 
 /* SIGKILL for all that is in there, at one stroke (version 2, since Linux 5.14). NULL is fine. */
 void sp_cgroup_kill(const struct sp_cgroup *cgroup);
 
 /* Removes the groups, which should be empty. NULL is fine. */
 void sp_cgroup_close(struct sp_cgroup *cgroup);
-
-const char *sp_tree_limit_name(enum sp_tree_limit limit); /* as a policy calls it */
 
 #endif

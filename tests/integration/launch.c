@@ -401,7 +401,7 @@ static const struct level {
 } levels[] = {
 	{"launch: {no_new_privs: false, close_fds: false, strip_env: []}", "none", ROOT_ONLY},
 	{"launch: {close_fds: false, strip_env: []}", "baseline"},
-	{"limits: {memory: 1G}", "baseline"},
+	{"limits: {address_space: 8G}", "baseline"},
 	/* asked for more, had no more */
 	{"launch: {require: baseline, close_fds: false, strip_env: [], cwd: /no/such}", "baseline"},
 	{"launch: {require: partial, umask: '077', cwd: /no/such}", "partial"},

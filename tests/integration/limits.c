@@ -124,6 +124,96 @@ Test(limits, processes_by_a_delegated_group)
 	cr_assert_eq(rmdir(DELEGATED), 0, "the job's group is still there");
 }
 
+/* ---- memory and CPU time ---- */
+
+/* What cannot be had is recorded with the reason; for memory and processes there is something else, for CPU time there is not. */
+Test(limits, what_no_cgroup_has_is_recorded)
+{
+	static const struct {
+		const char *limits, *level, *recorded;
+	} rows[] = {
+		{"processes: 10", "full", "limits.processes: EOPNOTSUPP"},
+		{"memory: 1G, core: 0", "full", "limits.memory: EOPNOTSUPP"},
+		{"cpus: 1, core: 0", "partial", "limits.cpus: EOPNOTSUPP"},
+	};
+
+	if (geteuid() != 0)
+		cr_skip_test("hides the control groups, which only root can");
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		cleanup_lab struct sp_lab lab;
+		sp_lab_open(&lab, SP_WHO_ROOT);
+		sp_set_policy(&lab, sp_text(&lab,
+					    "version: 1\nexec: {default: allow}\nlaunch: {require: partial}\n"
+					    "limits: {%s}\n",
+					    rows[i].limits));
+		cleanup_outcome struct sp_outcome outcome = without_cgroups(&lab, sp_argv("true"));
+		sp_assert_ended(&outcome, 0, rows[i].limits);
+		cleanup_outcome struct sp_outcome log =
+			sp_client(&lab, sp_argv("log", "--audit", lab.audit, "--summary"));
+		cr_assert_not_null(strstr(log.out.data, rows[i].recorded), "%s", log.out.data);
+		cr_assert_not_null(strstr(log.out.data, sp_text(&lab, "launch      %s", rows[i].level)), "%s",
+				   log.out.data);
+	}
+	cleanup_lab struct sp_lab lab;
+	sp_lab_open(&lab, SP_WHO_ROOT);
+	set_limits(&lab, "cpus: 1");
+	cleanup_outcome struct sp_outcome outcome = without_cgroups(&lab, sp_argv("echo", "ran"));
+	sp_assert_ended(&outcome, 125, "without what nothing stands in for");
+	assert_said(&outcome, "limits.cpus failed");
+}
+
+static bool has_group_for(const struct sp_outcome *outcome, const char *limit)
+{
+	return strstr(outcome->err.data, limit) == NULL;
+}
+
+/* By a group of version 2 or 1, whichever the machine has: two processes that each have less. */
+Test(limits, memory_of_the_tree)
+{
+	static const char script[] = "head -c 40M /dev/zero | tail | head -c 1 >/dev/null & a=$!\n"
+				     "head -c 40M /dev/zero | tail | head -c 1 >/dev/null & b=$!\n"
+				     "wait $a; wait $b; set -o pipefail\n"
+				     "head -c 120M /dev/zero | tail -c 110M >/dev/null; echo status=$?";
+
+	if (geteuid() != 0)
+		cr_skip_test("nothing is delegated here");
+	cleanup_lab struct sp_lab lab;
+	sp_lab_open(&lab, SP_WHO_ROOT);
+	set_limits(&lab, "memory: 64M");
+	cleanup_outcome struct sp_outcome outcome = sp_supervise(&lab, NULL, sp_argv("bash", "-c", script));
+	if (!has_group_for(&outcome, "limits.memory"))
+		cr_skip_test("no control group can be made here");
+	cr_assert_eq(sp_value(&outcome, "status"), 128 + SIGKILL, "%s%s", outcome.out.data, outcome.err.data);
+
+	set_limits(&lab, "memory: 1G");
+	cleanup_outcome struct sp_outcome control = sp_supervise(&lab, NULL, sp_argv("bash", "-c", script));
+	cr_assert_eq(sp_value(&control, "status"), 0, "%s%s", control.out.data, control.err.data);
+}
+
+/* The kernel's own count of the periods in which it let the group wait. */
+Test(limits, cpus_of_the_tree)
+{
+	static const char script[] =
+		"i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done\n"
+		"cat /sys/fs/cgroup/cpu/$(sed -n 's/^[0-9]*:cpu\\(,cpuacct\\)\\?://p' /proc/self/cgroup)/cpu.stat "
+		"/sys/fs/cgroup/$(sed -n 's/^0:://p' /proc/self/cgroup)/cpu.stat 2>/dev/null |\n"
+		"sed -n 's/nr_throttled /throttled=/p'";
+
+	if (geteuid() != 0)
+		cr_skip_test("nothing is delegated here");
+	cleanup_lab struct sp_lab lab;
+	sp_lab_open(&lab, SP_WHO_ROOT);
+	sp_set_policy(&lab, "version: 1\nexec: {default: allow}\nlaunch: {require: none}\nlimits: {cpus: 0.1}\n");
+	cleanup_outcome struct sp_outcome outcome = sp_supervise(&lab, NULL, sp_argv("sh", "-c", script));
+	if (!has_group_for(&outcome, "limits.cpus"))
+		cr_skip_test("no control group can be made here");
+	cr_assert_gt(sp_value(&outcome, "throttled"), 0, "%s%s", outcome.out.data, outcome.err.data);
+
+	sp_set_policy(&lab, "version: 1\nexec: {default: allow}\nlimits: {cpus: 1000}\n");
+	cleanup_outcome struct sp_outcome control = sp_supervise(&lab, NULL, sp_argv("sh", "-c", script));
+	cr_assert_eq(sp_value(&control, "throttled"), 0, "%s%s", control.out.data, control.err.data);
+}
+
 /* ---- kill and ps ---- */
 
 /* `sallyport ARGV` beside a command that runs: nobody looks for what that has left yet. The output belongs to the lab. */
