@@ -2,6 +2,7 @@
  * be tried out without the program it is about. */
 #include "policy/policy.h"
 #include "client.h"
+#include "policy_commands.h"
 #include "self/harden.h"
 #include "util/cleanup.h"
 #include "util/printable.h"
@@ -25,6 +26,7 @@ static const struct command {
 } commands[] = {
 	{"check", check_command, "check FILE", "read the file and run its tests"},
 	{"test", test_command, "test FILE [--json] -- ARGV...", "the decision for one command line"},
+	{"learn", policy_learn, "learn JOB... [-o FILE]", "a policy from what jobs did"},
 };
 
 static int usage(FILE *out, int status)
@@ -63,7 +65,7 @@ int sp_cmd_policy(int argc, char **argv)
 	}
 	(void)fputs("sallyport: unknown command ", stderr);
 	sp_print_argument(stderr, argv[1], strlen(argv[1]));
-	(void)fputs(", expected check or test; `sallyport policy --help` explains them\n", stderr);
+	(void)fputs(", expected check, test or learn; `sallyport policy --help` explains them\n", stderr);
 	return SP_EXIT_FAILURE;
 }
 

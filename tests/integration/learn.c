@@ -1,0 +1,115 @@
+/* A policy that was learned from a job lets the job run again, and nothing else; judged again by another, what would change is told. */
+#include "harness.h"
+
+#include <string.h>
+
+/* Scripts, an interpreter, temporary names, a search that fails, a tool with words, and files of its own making. */
+static const char job[] = "#!/bin/sh -e\n"
+			  "t=$(mktemp -d /tmp/sallyport-learn.XXXXXXXX)\n"
+			  "cp tool.sh $t/copy; cat $t/copy >/dev/null; rm -rf $t\n"
+			  "./tool.sh $$ one | sort | sed s/o/0/\n"
+			  "nonesuch 2>/dev/null || true\n"
+			  "printf 'echo headless\\n' >headless; chmod +x headless; ./headless\n"
+			  "for i in 1 2 3 4 5 6 7 8 9 10; do expr $i + 1; done >/dev/null\n"
+			  "env -i /bin/echo done\n";
+static const char tool[] = "#!/bin/sh\necho \"$2\"\n";
+
+static void make_job(struct sp_lab *lab)
+{
+	sp_write_file(lab, "job.sh", job, strlen(job), 0755);
+	sp_write_file(lab, "tool.sh", tool, strlen(tool), 0755);
+}
+
+static const char *learned(struct sp_lab *lab)
+{
+	return sp_text(lab, "%s/learned.yaml", lab->directory);
+}
+
+static struct sp_outcome learn(struct sp_lab *lab)
+{
+	const char *const argv[] = {sp_sallyport(lab), "policy",  "learn",    "--force", "-o",
+				    learned(lab),      "--audit", lab->audit, "last",    NULL};
+
+	return sp_run(lab, NULL, argv);
+}
+
+static struct sp_outcome under(struct sp_lab *lab, const char *policy, const char *script)
+{
+	const char *const argv[] = {sp_sallyport(lab), "run", "--tracking", sp_tracking(), "-p",   policy, "--audit",
+				    lab->audit,        "--",  "sh",         "-c",          script, NULL};
+
+	return sp_run(lab, NULL, argv);
+}
+
+#define REFUSED "SELECT count(*) FROM execs WHERE action <> 0 AND job = (SELECT max(number) FROM jobs)"
+
+sp_lab_test(learn, runs_again_and_nothing_else)
+{
+	make_job(lab);
+	cleanup_outcome struct sp_outcome recorded = sp_supervise(lab, NULL, sp_argv("sh", "-c", "./job.sh"));
+	sp_assert_ended(&recorded, 0, "recorded");
+	cleanup_outcome struct sp_outcome lesson = learn(lab);
+	sp_assert_ended(&lesson, 0, lesson.err.data);
+	cleanup_outcome struct sp_outcome check = sp_client(lab, sp_argv("policy", "check", learned(lab)));
+	cleanup_outcome struct sp_outcome again = under(lab, learned(lab), "./job.sh");
+
+	sp_assert_ended(&check, 0, check.err.data);
+	sp_assert_ended(&again, 0, again.err.data);
+	cr_assert_str_eq(again.out.data, recorded.out.data);
+	cr_assert_eq(sp_sql_number(lab, REFUSED), 0, "%s",
+		     sp_sql_text(lab, "SELECT group_concat(command, '; ') FROM denied"));
+
+	/* One program more in the same script. */
+	cleanup_outcome struct sp_outcome planted =
+		sp_run(lab, NULL, sp_argv("sh", "-c", "sed -i 's,^env.*,id >stolen || exit 3,' job.sh"));
+	sp_assert_ended(&planted, 0, "planted");
+	cleanup_outcome struct sp_outcome denied = under(lab, learned(lab), "./job.sh");
+	sp_assert_ended(&denied, 3, denied.err.data);
+	cr_assert_geq(sp_sql_number(lab, REFUSED " AND resolved LIKE '%/id'"), 1);
+}
+
+sp_lab_test(learn, the_same_record_gives_the_same_file)
+{
+	make_job(lab);
+	cleanup_outcome struct sp_outcome recorded = sp_supervise(lab, NULL, sp_argv("sh", "-c", "./job.sh"));
+	sp_assert_ended(&recorded, 0, "recorded");
+	const char *const argv[] = {sp_sallyport(lab), "policy", "learn", "--audit", lab->audit, "1", NULL};
+	cleanup_outcome struct sp_outcome first = sp_run(lab, NULL, argv), second = sp_run(lab, NULL, argv);
+
+	sp_assert_ended(&first, 0, first.err.data);
+	cr_assert_str_eq(first.out.data, second.out.data);
+}
+
+/* What was refused, or only failed, is not learned; what a person should see is marked, and no secret is copied. */
+sp_lab_test(learn, what_is_not_copied)
+{
+	sp_set_policy(lab,
+		      "version: 1\nexec:\n  default: allow\n  rules:\n    - {id: no, program: id, action: deny}\n");
+	cleanup_outcome struct sp_outcome recorded = sp_supervise(
+		lab, NULL,
+		sp_argv("sh", "-c", "id; env --version >x; echo x >nox; ./nox; /bin/echo --password=hunter2; true"));
+	sp_assert_ended(&recorded, 0, "recorded");
+	cleanup_outcome struct sp_outcome lesson =
+		sp_client(lab, sp_argv("policy", "learn", "--audit", lab->audit, "last"));
+
+	sp_assert_ended(&lesson, 0, lesson.err.data);
+	cr_assert_null(strstr(lesson.out.data, "program: id\n"), "%s", lesson.out.data);
+	cr_assert_null(strstr(lesson.out.data, "nox\n"), "%s", lesson.out.data);
+	cr_assert_null(strstr(lesson.out.data, "hunter2"), "%s", lesson.out.data);
+	cr_assert_not_null(strstr(lesson.out.data, "look at this: an argument looks like a secret"), "%s",
+			   lesson.out.data);
+}
+
+sp_lab_test(learn, usage)
+{
+	cleanup_outcome struct sp_outcome recorded = sp_supervise(lab, NULL, sp_argv("true"));
+	cleanup_outcome struct sp_outcome none = sp_client(lab, sp_argv("policy", "learn", "--audit", lab->audit));
+	cleanup_outcome struct sp_outcome bad = sp_client(lab, sp_argv("policy", "learn", "--audit", lab->audit, "x"));
+	cleanup_outcome struct sp_outcome gone = sp_client(lab, sp_argv("policy", "learn", "--audit", lab->audit, "7"));
+
+	sp_assert_ended(&recorded, 0, "recorded");
+	sp_assert_ended(&none, 125, "no job");
+	sp_assert_ended(&bad, 125, "a bad job");
+	sp_assert_ended(&gone, 125, "a job that is not there");
+	cr_assert_not_null(strstr(gone.err.data, "there is no job 7"));
+}
