@@ -498,12 +498,12 @@ static void finish(struct sp_job *job)
 {
 	const struct sp_audit_job_end record = {.job = job->id, .time = sp_now(), .status = job->root_status};
 
+	sp_launch_let_init_go(&job->launched);
 	if (job->tools.audit != NULL)
 		(void)recorded(job, sp_audit_job_end(job->tools.audit, &record));
 	sp_list_del(&job->link);
 	sp_listener_close(job->listener);
 	job->listener = NULL;
-	sp_launch_end_init(&job->launched);
 	sp_cgroup_close(sp_steal_ptr(job->cgroup));
 	if (job->events->done != NULL)
 		job->events->done(job, job->context);
@@ -517,6 +517,8 @@ static void on_handle_closed(uv_handle_t *handle)
 
 	if (--job->open_handles > 0)
 		return;
+	/* It has had the time that all else takes. */
+	sp_launch_end_init(&job->launched);
 	if (job->home > 0)
 		(void)close(job->home);
 	sp_judge_free(job->judge);

@@ -133,10 +133,15 @@ int sp_launch_fork(const struct sp_launch *launch, struct sp_launched *launched,
 	return 0;
 }
 
-void sp_launch_end_init(struct sp_launched *launched)
+void sp_launch_let_init_go(struct sp_launched *launched)
 {
 	sp_close_fd(&launched->wire);
 	launched->wire = -1;
+}
+
+void sp_launch_end_init(struct sp_launched *launched)
+{
+	sp_launch_let_init_go(launched);
 	/* ECHILD: it died before its time, and the tracer has reaped it. */
 	while (launched->init > 0 && waitpid(launched->init, NULL, 0) < 0 && errno == EINTR)
 		continue;

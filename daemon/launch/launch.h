@@ -31,7 +31,10 @@ struct sp_launched {
 [[nodiscard]] int sp_launch_go(int channel);
 enum { SP_LAUNCH_REFUSED = 125 };
 
-/* Every process of the program's pid namespace is gone, or shall be: ends its init and reaps it. Fine if there is none. */
+/* The init may end: every process of the program's pid namespace is gone, or shall be. */
+void sp_launch_let_init_go(struct sp_launched *launched);
+
+/* The same, and reaps it. Fine if there is none. */
 void sp_launch_end_init(struct sp_launched *launched);
 
 #endif

@@ -14,6 +14,7 @@
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -318,7 +319,7 @@ static void close_both(int (*ends)[2])
 	sp_close_fd(&(*ends)[1]);
 }
 
-static int new_user(struct sp_stage_run *run)
+static int map_others(struct sp_stage_run *run)
 {
 	sp_cleanup(close_both) int ready[2] = {-1, -1};
 
@@ -335,6 +336,22 @@ static int new_user(struct sp_stage_run *run)
 	if (err == 0)
 		err = mapped;
 	return err == 0 ? take_mapped_ids(run->plan) : err;
+}
+
+/* Nobody but ourselves is mapped: that takes no right in the parent's namespace, and so no helper. */
+static int map_ourselves(const struct sp_launch_plan *plan)
+{
+	if (unshare(CLONE_NEWUSER) != 0)
+		return -errno;
+	int err = write_maps(plan, getpid());
+	return err == 0 ? take_mapped_ids(plan) : err;
+}
+
+static int new_user(struct sp_stage_run *run)
+{
+	const struct sp_confinement *asked = run->plan->confinement;
+
+	return asked->uid_map.count == 0 && asked->gid_map.count == 0 ? map_ourselves(run->plan) : map_others(run);
 }
 
 /* ---- The pid namespace ---- */
@@ -365,6 +382,29 @@ static int only_read_and_exit(void)
 	return result(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program));
 }
 
+/* The words that we were started with are in /proc/1/cmdline of the job; these are its own copy of them. */
+static void take_name(void)
+{
+	enum { ARG_START = 48, ARG_END = 49 /* fields of proc_pid_stat(5) */ };
+	static const char name[] = "sallyport-init";
+	char line[1024];
+	cleanup_close int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, line, sizeof line - 1) : 0;
+
+	line[n > 0 ? n : 0] = '\0';
+	const char *at = strrchr(line, ')');
+	for (int field = 2; at != NULL && field < ARG_START; field++)
+		at = strchr(at + 1, ' ');
+	if (at == NULL)
+		return;
+	char *rest;
+	const uintptr_t start = strtoul(at, &rest, 10), end = strtoul(rest, NULL, 10);
+	if (start == 0 || end < start + sizeof name)
+		return;
+	memset((void *)start, 0, end - start);
+	memcpy((void *)start, name, sizeof name);
+}
+
 /* Pid 1: its children, all that lose their parents, are reaped by the kernel since it ignores their ends; it ends with the
  * supervisor's end of the wire, and the kernel ends everybody else with it. It never runs a program: it can only read, write
  * and exit. What it holds of the supervisor's memory is closed to the job: not dumpable, and of an address space that belongs
@@ -374,6 +414,7 @@ static int only_read_and_exit(void)
 	char byte;
 
 	(void)signal(SIGCHLD, SIG_IGN);
+	take_name();
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	if (wire > 0)
 		(void)close_range(0, (unsigned)wire - 1, 0);
