@@ -11,6 +11,8 @@ struct sp_judge {
 	uint64_t job;
 	const struct sp_policy *policy;
 	struct sp_audit *audit;
+	struct sp_state *state;
+	sp_record_place record;
 	uint64_t last_exec; /* key given out */
 	struct sp_error refusal; /* why the root program was not run, if it was us */
 	struct sp_judge_counts counts;
@@ -27,7 +29,22 @@ struct sp_judge *sp_judge_new(const struct sp_judge_plan *plan)
 	judge->job = plan->job;
 	judge->policy = plan->policy;
 	judge->audit = plan->audit;
+	judge->state = plan->state;
+	judge->record = plan->record;
+	if (plan->record == 0)
+		return judge;
+	judge->last_exec = sp_state_get(plan->state, plan->record, SP_NUMBER_EXEC);
+	judge->counts.execs = sp_state_get(plan->state, plan->record, SP_NUMBER_EXECS);
+	judge->counts.denied = sp_state_get(plan->state, plan->record, SP_NUMBER_DENIED);
+	judge->counts.failed = sp_state_get(plan->state, plan->record, SP_NUMBER_FAILED);
 	return judge;
+}
+
+static void keep_counts(const struct sp_judge *judge)
+{
+	sp_state_set(judge->state, judge->record, SP_NUMBER_EXECS, judge->counts.execs);
+	sp_state_set(judge->state, judge->record, SP_NUMBER_DENIED, judge->counts.denied);
+	sp_state_set(judge->state, judge->record, SP_NUMBER_FAILED, judge->counts.failed);
 }
 
 void sp_judge_free(struct sp_judge *judge)
@@ -293,6 +310,7 @@ static struct sp_judgement give(struct sp_judge *judge, const struct sp_task *ca
 				const struct ruling *ruling, uint64_t exec)
 {
 	judge->counts.execs++;
+	keep_counts(judge);
 	remember_refusal(judge, caller, ruling);
 	if (!record_exec(judge, caller, in, ruling, exec))
 		return (struct sp_judgement){.verdict = SP_REFUSE, .err = EIO};
@@ -300,10 +318,21 @@ static struct sp_judgement give(struct sp_judge *judge, const struct sp_task *ca
 		return (struct sp_judgement){.verdict = SP_GO_ON, .exec = exec};
 	judge->counts.denied += !ruling->failed;
 	judge->counts.failed += ruling->failed;
+	keep_counts(judge);
 	record_result(judge, exec, ruling->failed ? SP_RESULT_FAILED : SP_RESULT_DENIED, ruling->err, SP_VERIFY_NONE,
 		      NULL);
 	return (struct sp_judgement){.verdict = ruling->action == SP_KILL ? SP_REFUSE_AND_KILL : SP_REFUSE,
 				     .err = ruling->err};
+}
+
+/* Whoever comes after us shall not give it out again, and knows which record may be without an end. */
+static uint64_t next_exec(struct sp_judge *judge, const struct sp_task *caller)
+{
+	const uint64_t exec = ++judge->last_exec;
+
+	sp_state_set(judge->state, judge->record, SP_NUMBER_EXEC, exec);
+	sp_gate_will_record(caller->gate, exec);
+	return exec;
 }
 
 static struct sp_judgement judge_exec(struct sp_task *caller, const struct sp_inspection *in, int err, void *context)
@@ -314,7 +343,7 @@ static struct sp_judgement judge_exec(struct sp_task *caller, const struct sp_in
 				     : err != 0               ? rule_failure(in, err)
 							      : rule_by_policy(judge, in, &decision);
 
-	return give(judge, caller, in, &ruling, ++judge->last_exec);
+	return give(judge, caller, in, &ruling, next_exec(judge, caller));
 }
 
 /* Nothing says SP_LATER yet. */
@@ -328,8 +357,7 @@ static struct sp_judgement judge_again(struct sp_task *caller, const struct sp_i
 	return give(context, caller, in, &ruling, decision->exec);
 }
 
-static void outcome(struct sp_task *caller, uint64_t exec, enum sp_outcome outcome, int err, const char *detail,
-		    void *context)
+void sp_judge_conclude(struct sp_judge *judge, uint64_t exec, enum sp_outcome outcome, int err, const char *detail)
 {
 	static const struct {
 		enum sp_result result;
@@ -341,11 +369,17 @@ static void outcome(struct sp_task *caller, uint64_t exec, enum sp_outcome outco
 		[SP_OUTCOME_RESTARTED] = {SP_RESULT_RESTARTED, SP_VERIFY_NONE},
 		[SP_OUTCOME_VANISHED] = {SP_RESULT_VANISHED, SP_VERIFY_NONE},
 	};
-	struct sp_judge *judge = context;
 
-	(void)caller;
 	judge->counts.failed += outcome == SP_OUTCOME_FAILED;
+	keep_counts(judge);
 	record_result(judge, exec, as_recorded[outcome].result, err, as_recorded[outcome].verify, detail);
+}
+
+static void outcome(struct sp_task *caller, uint64_t exec, enum sp_outcome outcome, int err, const char *detail,
+		    void *context)
+{
+	(void)caller;
+	sp_judge_conclude(context, exec, outcome, err, detail);
 }
 
 const struct sp_gate_ops sp_judge_ops = {.judge = judge_exec, .judge_again = judge_again, .outcome = outcome};

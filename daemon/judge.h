@@ -17,12 +17,17 @@ struct sp_judge_plan {
 	uint64_t job; /* its id in the audit trail */
 	const struct sp_policy *policy; /* must outlive it */
 	struct sp_audit *audit; /* NULL: nothing is recorded */
+	struct sp_state *state; /* what outlives us, and the job's place in it; 0: nothing does */
+	sp_record_place record;
 };
 
 [[nodiscard]] struct sp_judge *sp_judge_new(const struct sp_judge_plan *plan); /* NULL: out of memory */
 void sp_judge_free(struct sp_judge *judge); /* NULL is fine */
 
 extern const struct sp_gate_ops sp_judge_ops; /* context: the judge */
+
+/* How an exec ended that a predecessor of ours let go on, or that is over without an answer of ours. */
+void sp_judge_conclude(struct sp_judge *judge, uint64_t exec, enum sp_outcome outcome, int err, const char *detail);
 
 /* Why the job's root program was not run, if it was us; err 0: it was not. */
 const struct sp_error *sp_judge_refusal(const struct sp_judge *judge);

@@ -37,6 +37,7 @@ struct sp_process {
 	uint32_t task_count;
 	uint32_t generation; /* successful execs */
 	int status; /* wait status of the leader, once seen */
+	uint32_t record; /* job: its place in the state that outlives us; 0: none */
 	bool one_shot; /* tracker: its threads are in the index only while something happens to them */
 	bool group_stopped; /* tracker: the whole process is stopped by job control */
 };

@@ -45,6 +45,8 @@ struct sp_gate {
 	struct sp_request *request; /* READING */
 	int read_result;
 	uint64_t exec; /* recorded, outcome not told yet */
+	sp_record_place flight; /* in the state; 0: in none */
+	struct sp_approval approval; /* as it is there */
 	struct sp_mm *held; /* hold on this address space; NULL: none was needed */
 	bool wide; /* hold on the whole job */
 	unsigned pending; /* FREEZING: how many had not stopped when last counted */
@@ -228,6 +230,13 @@ bool sp_gatekeeper_holds(const struct sp_gatekeeper *k, const struct sp_task *ta
 	return task->mm->holds > 0 || k->wide_holds > 0;
 }
 
+static void give_back_gate(struct sp_gate *gate)
+{
+	sp_list_del(&gate->link);
+	sp_list_add(&gate->keeper->pool, &gate->link);
+	gate->keeper->active_count--;
+}
+
 static struct sp_gate *take_gate(struct sp_gatekeeper *k)
 {
 	struct sp_gate *gate;
@@ -252,6 +261,30 @@ static struct sp_gate *take_gate(struct sp_gatekeeper *k)
 	return gate;
 }
 
+/* What is not in the state would be forgotten if we died now, and its caller would wait for ever. */
+static bool take_off(struct sp_gate *gate, const struct sp_task *caller, const struct seccomp_notif *notification)
+{
+	const struct sp_gate_settings *settings = &gate->keeper->settings;
+	const struct sp_state_flight flight = {
+		.job = settings->job,
+		.id = notification->id,
+		.process = caller->process->key,
+		.tid = caller->tid,
+	};
+
+	gate->flight = settings->record != 0 ? sp_state_add_flight(gate->keeper->tools.state, &flight) : 0;
+	if (settings->record == 0 || gate->flight != 0)
+		return true;
+	give_back_gate(gate);
+	return false;
+}
+
+void sp_gate_will_record(struct sp_gate *gate, uint64_t exec)
+{
+	if (gate != NULL)
+		sp_state_judge(gate->keeper->tools.state, gate->flight, exec);
+}
+
 void sp_gatekeeper_notified(struct sp_gatekeeper *k, struct sp_task *caller, const struct seccomp_notif *notification)
 {
 	const struct seccomp_data *call = &notification->data;
@@ -264,7 +297,7 @@ void sp_gatekeeper_notified(struct sp_gatekeeper *k, struct sp_task *caller, con
 	if (caller->gate != NULL)
 		happen(caller->gate, AGAIN);
 	struct sp_gate *gate = take_gate(k);
-	if (gate == NULL) {
+	if (gate == NULL || !take_off(gate, caller, notification)) {
 		(void)sp_listener_answer(k->listener, notification->id, ENOMEM);
 		return;
 	}
@@ -743,6 +776,17 @@ static struct sp_judgement ask_owner(struct sp_gate *gate, int err)
 	return j;
 }
 
+/* Whoever comes after us can still tell whether what runs is what was approved. */
+static void note_approval(struct sp_gate *gate)
+{
+	const struct sp_gate_tools *t = &gate->keeper->tools;
+
+	if (gate->flight == 0)
+		return;
+	sp_approve(gate->in, sp_state_key(t->state), &gate->approval);
+	sp_state_approve(t->state, gate->flight, &gate->approval);
+}
+
 static void judge(struct sp_gate *gate, int err)
 {
 	guard_gate(gate);
@@ -757,6 +801,7 @@ static void judge(struct sp_gate *gate, int err)
 	struct sp_judgement j = ask_owner(gate, err);
 	if (j.verdict == SP_GO_ON) {
 		gate->exec = j.exec;
+		note_approval(gate);
 		let_go_on(gate, &guard);
 		return;
 	}
@@ -764,6 +809,7 @@ static void judge(struct sp_gate *gate, int err)
 		wait_for_owner(gate, &guard, j.exec);
 		return;
 	}
+	sp_state_refuse(k->tools.state, gate->flight);
 	if (j.verdict == SP_REFUSE_AND_KILL)
 		sp_tracer_kill(gate->caller->process);
 	refuse(gate, j.err);
@@ -805,8 +851,16 @@ static void tell(struct sp_gate *gate, enum sp_outcome outcome, int err, const c
 	uint64_t exec = gate->exec;
 
 	gate->exec = 0;
-	if (exec != 0)
-		k->ops->outcome(gate->caller, exec, outcome, err, detail, k->context);
+	if (exec == 0)
+		return;
+	sp_state_conclude(k->tools.state, gate->flight, outcome, (uint32_t)err);
+	k->ops->outcome(gate->caller, exec, outcome, err, detail, k->context);
+	if (outcome == SP_OUTCOME_EXECED && gate->flight != 0) {
+		const struct sp_state_program program = {.generation = gate->caller->process->generation,
+							 .approval = gate->approval};
+
+		sp_state_set_program(k->tools.state, gate->caller->process->record, &program);
+	}
 }
 
 static void on_exec_stop(struct sp_gate *gate)
@@ -914,13 +968,13 @@ static void release(struct sp_gate *gate)
 	tell(gate, refused ? SP_OUTCOME_FAILED : SP_OUTCOME_VANISHED, refused ? EAGAIN : 0, NULL);
 	sp_inspection_free(gate->asked);
 	gate->asked = NULL;
+	sp_state_remove_flight(k->tools.state, gate->flight);
+	gate->flight = 0;
 	if (gate->in != NULL)
 		sp_inspection_reset(gate->in);
 	gate->state = FREE;
 	gate->caller->gate = NULL;
-	sp_list_del(&gate->link);
-	sp_list_add(&k->pool, &gate->link);
-	k->active_count--;
+	give_back_gate(gate);
 	thaw(gate);
 }
 

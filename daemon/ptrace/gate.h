@@ -19,6 +19,7 @@
 #include "notify/listener.h"
 #include "procindex/index.h"
 #include "ptrace/tracer.h"
+#include "state/state.h"
 #include "util/blocking.h"
 
 #include <linux/seccomp.h>
@@ -72,6 +73,8 @@ struct sp_gate_settings {
 	bool without_freeze, without_verify, without_comparison; /* for tests: enum sp_weakness */
 	unsigned freeze_deadline, read_deadline, exec_deadline; /* milliseconds */
 	int home; /* a root directory, see struct sp_lookup; 0: none */
+	uint64_t job; /* its id, and its place in the state; 0: it does not outlive us */
+	sp_record_place record;
 };
 
 /* What the gatekeepers of one engine share; owned by the engine. */
@@ -83,6 +86,7 @@ struct sp_gate_tools {
 	struct sp_blocking *blocking;
 	struct sp_filesystems *filesystems;
 	struct sp_kinds *kinds;
+	struct sp_state *state; /* what is to outlive us; NULL: nothing is */
 	bool replies_survive; /* a reply is not lost where an interrupt comes before it: Linux 6.18 */
 };
 
@@ -108,6 +112,9 @@ int sp_gatekeeper_decided(struct sp_gatekeeper *keeper, const struct sp_judgemen
 
 /* What waits under that key; NULL: nothing. */
 const struct sp_inspection *sp_gatekeeper_asked(const struct sp_gatekeeper *keeper, uint64_t exec);
+
+/* For judge(), before it records under this key. NULL is fine. */
+void sp_gate_will_record(struct sp_gate *gate, uint64_t exec);
 
 /* Events. */
 void sp_gatekeeper_notified(struct sp_gatekeeper *keeper, struct sp_task *caller,
