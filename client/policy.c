@@ -27,6 +27,7 @@ static const struct command {
 	{"check", check_command, "check FILE", "read the file and run its tests"},
 	{"test", test_command, "test FILE [--json] -- ARGV...", "the decision for one command line"},
 	{"learn", policy_learn, "learn JOB... [-o FILE]", "a policy from what jobs did"},
+	{"replay", policy_replay, "replay FILE [--job J]", "recorded execs, judged again"},
 };
 
 static int usage(FILE *out, int status)
@@ -65,7 +66,7 @@ int sp_cmd_policy(int argc, char **argv)
 	}
 	(void)fputs("sallyport: unknown command ", stderr);
 	sp_print_argument(stderr, argv[1], strlen(argv[1]));
-	(void)fputs(", expected check, test or learn; `sallyport policy --help` explains them\n", stderr);
+	(void)fputs(", expected check, test, learn or replay; `sallyport policy --help` explains them\n", stderr);
 	return SP_EXIT_FAILURE;
 }
 

@@ -113,3 +113,47 @@ sp_lab_test(learn, usage)
 	sp_assert_ended(&gone, 125, "a job that is not there");
 	cr_assert_not_null(strstr(gone.err.data, "there is no job 7"));
 }
+
+static struct sp_outcome replay(struct sp_lab *lab, const char *policy, const char *option)
+{
+	const char *const argv[] = {"policy", "replay", policy, "--audit", lab->audit, option, NULL};
+
+	return sp_client(lab, argv);
+}
+
+/* Judged as at run time: here the interpreter of a script is what a rule is about. */
+sp_lab_test(learn, replay)
+{
+	static const char same[] = "version: 1\nexec:\n  default: allow\n";
+	static const char no_u[] = "version: 1\nexec:\n  default: allow\n  rules:\n"
+				   "    - {id: traced, argv: [-u, ...], action: deny, errno: EPERM}\n";
+	static const char script[] = "#!/bin/sh -u\necho x\n";
+
+	sp_write_file(lab, "script", script, strlen(script), 0755);
+	const char *first = sp_write_file(lab, "same.yaml", same, strlen(same), 0644);
+	const char *second = sp_write_file(lab, "no_u.yaml", no_u, strlen(no_u), 0644);
+	cleanup_outcome struct sp_outcome recorded =
+		sp_supervise(lab, NULL, sp_argv("sh", "-c", "./script; ./script; nonesuch; true"));
+	sp_assert_ended(&recorded, 0, "recorded");
+	cleanup_outcome struct sp_outcome unchanged = replay(lab, first, NULL);
+	cleanup_outcome struct sp_outcome changed = replay(lab, second, NULL);
+	cleanup_outcome struct sp_outcome json = replay(lab, second, "--json");
+	cleanup_outcome struct sp_outcome future = replay(lab, second, "--since=0s");
+	cleanup_outcome struct sp_outcome bad = replay(lab, second, "--since=whenever");
+	cleanup_outcome struct sp_outcome none = replay(lab, second, "--job=9");
+	cleanup_outcome struct sp_outcome broken = replay(lab, "./none.yaml", NULL);
+
+	sp_assert_ended(&unchanged, 0, "nothing changes");
+	sp_assert_ended(&changed, 1, "something changes");
+	cr_assert_not_null(strstr(changed.out.data, "     2  allow by default  ->  deny EPERM by traced"), "%s",
+			   changed.out.data);
+	cr_assert_not_null(strstr(changed.out.data, "2 would be decided otherwise"), "%s", changed.out.data);
+	sp_assert_ended(&json, 1, "as JSON");
+	cr_assert_not_null(strstr(json.out.data, "\"changed\": 2") != NULL ? json.out.data
+									   : strstr(json.out.data, "\"changed\":2"),
+			   "%s", json.out.data);
+	cr_assert(future.status == 0 || future.status == 1);
+	sp_assert_ended(&bad, 125, "a bad time");
+	sp_assert_ended(&none, 125, "no such job");
+	sp_assert_ended(&broken, 125, "no such policy");
+}
