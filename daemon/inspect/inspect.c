@@ -25,8 +25,12 @@ struct sp_kinds {
 		ino_t inode;
 		off_t size;
 		struct timespec changed;
+		bool has_run;
 	} elf[KINDS];
 };
+
+/* Where few words are given, there are not too many (E2BIG) unless the environment is huge. */
+enum { FEW_BYTES = 32 << 10 };
 
 /* What one call of sp_inspect() may use. */
 struct inspector {
@@ -59,7 +63,7 @@ void sp_inspection_reset(struct sp_inspection *in)
 	sp_strings_clear(&in->final_argv);
 	in->path[0] = in->reason[0] = in->interpreter_path[0] = '\0';
 	in->file.path[0] = in->interpreter.path[0] = '\0';
-	in->elf = in->shared = in->same_user = in->unreadable = in->ours = false;
+	in->elf = in->has_run = in->shared = in->same_user = in->unreadable = in->ours = false;
 }
 
 void sp_inspection_free(struct sp_inspection *in)
@@ -180,9 +184,14 @@ static int read_words(const struct inspector *i)
 	return refuse(in, err, "path, arguments or environment cannot be read: %s", strerror(-err));
 }
 
+static size_t slot_of(const struct stat *st)
+{
+	return (size_t)st->st_ino % KINDS;
+}
+
 static bool is_known_elf(const struct sp_kinds *kinds, const struct stat *st)
 {
-	const size_t at = (size_t)st->st_ino % KINDS;
+	const size_t at = slot_of(st);
 
 	return kinds != NULL && kinds->elf[at].inode == st->st_ino && kinds->elf[at].device == st->st_dev &&
 	       kinds->elf[at].size == st->st_size && kinds->elf[at].changed.tv_sec == st->st_ctim.tv_sec &&
@@ -191,14 +200,21 @@ static bool is_known_elf(const struct sp_kinds *kinds, const struct stat *st)
 
 static void remember_elf(struct sp_kinds *kinds, const struct stat *st)
 {
-	const size_t at = (size_t)st->st_ino % KINDS;
+	const size_t at = slot_of(st);
 
 	if (kinds == NULL)
 		return;
+	kinds->elf[at].has_run = false;
 	kinds->elf[at].inode = st->st_ino;
 	kinds->elf[at].device = st->st_dev;
 	kinds->elf[at].size = st->st_size;
 	kinds->elf[at].changed = st->st_ctim;
+}
+
+void sp_kinds_ran(struct sp_kinds *kinds, const struct sp_inspection *in)
+{
+	if (in->elf && in->interpreter.fd < 0 && is_known_elf(kinds, &in->file.st))
+		kinds->elf[slot_of(&in->file.st)].has_run = true;
 }
 
 static bool is_in_memory(int fd)
@@ -241,6 +257,8 @@ static int look_at_file(const struct inspector *i, const struct sp_file *file, c
 	}
 	if (is_known_elf(i->kinds, &file->st)) {
 		*elf = true;
+		in->has_run =
+			file == &in->file && i->kinds->elf[slot_of(&file->st)].has_run && in->argv.size <= FEW_BYTES;
 		return 0;
 	}
 	if (!i->may_block && sp_filesystems_may_block(i->filesystems, file->st.st_dev, in->tid))

@@ -29,6 +29,7 @@ struct sp_inspection {
 	struct sp_strings argv, envp;
 	struct sp_file file; /* what was asked for */
 	bool elf; /* an ELF file: it is itself what will run */
+	bool has_run; /* and it has done so lately, as it is now: nothing is known why it should fail */
 	bool shared; /* path, argv or envp lie in a mapping that other processes share */
 	bool same_user; /* when it failed: the caller's user is ours, so an error of ours is the error it would get */
 	bool unreadable; /* we may not read the file, so could not look at it when it runs */
@@ -47,6 +48,8 @@ void sp_inspection_free(struct sp_inspection *in);
 struct sp_kinds;
 [[nodiscard]] struct sp_kinds *sp_kinds_new(void);
 void sp_kinds_free(struct sp_kinds *kinds);
+/* What was inspected runs, and was verified. */
+void sp_kinds_ran(struct sp_kinds *kinds, const struct sp_inspection *in);
 
 /* Fills the answer. 0: it can be decided. -EAGAIN where !may_block: ask again where it may. Otherwise the -errno that the
  * kernel would give for this execve, or -EACCES when the caller cannot be inspected; reason says which, and path and
@@ -61,8 +64,9 @@ void sp_inspection_ask(struct sp_inspection *in, const struct sp_inspection *oth
  * Files are the same if they are the same inode by the same name, and nobody has changed it in between (size and ctime). */
 const char *sp_inspection_difference(const struct sp_inspection *before, const struct sp_inspection *after);
 
-/* In the exec stop: is what will run what was approved? True, or false with a sentence in detail. tgid: of the stopped task.
- * Reads the kernel's own copies: /proc/PID/exe, cmdline and, if it was asked for, environ. */
-bool sp_verify(const struct sp_inspection *in, pid_t tgid, char *detail, size_t size);
+/* In the exec stop: is what will run what was approved? True, or false with a sentence in detail. tgid: of the stopped task;
+ * stack: its stack pointer, 0: not known.
+ * Looks at /proc/PID/exe, at the words on the new program's stack and, if it was asked for, at /proc/PID/environ. */
+bool sp_verify(const struct sp_inspection *in, pid_t tgid, uint64_t stack, char *detail, size_t size);
 
 #endif

@@ -12,14 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+static bool same_on_stack(pid_t tgid, uint64_t stack, const struct sp_strings *expected);
 static bool same_words(pid_t tgid, const char *what, const struct sp_strings *expected);
 static bool is_binfmt_misc(const struct sp_inspection *in, pid_t tgid, const struct stat *exe);
 
 static const struct sp_strings no_words = {.data = (char *)"", .size = 1, .count = 1};
 
-bool sp_verify(const struct sp_inspection *in, pid_t tgid, char *detail, size_t size)
+bool sp_verify(const struct sp_inspection *in, pid_t tgid, uint64_t stack, char *detail, size_t size)
 {
 	const struct sp_file *file = in->interpreter.fd >= 0 ? &in->interpreter : &in->file;
 	const struct sp_strings *argv = in->final_argv.count > 0 ? &in->final_argv : &in->argv;
@@ -44,7 +46,7 @@ bool sp_verify(const struct sp_inspection *in, pid_t tgid, char *detail, size_t 
 		(void)snprintf(detail, size, "another file runs: %s", real);
 		return false;
 	}
-	if (!same_words(tgid, "cmdline", argv)) {
+	if (!same_on_stack(tgid, stack, argv) && !same_words(tgid, "cmdline", argv)) {
 		(void)snprintf(detail, size, "the arguments are not those that were approved");
 		return false;
 	}
@@ -53,6 +55,22 @@ bool sp_verify(const struct sp_inspection *in, pid_t tgid, char *detail, size_t 
 		return false;
 	}
 	return true;
+}
+
+/* Does the new program find these words? The kernel lays them one behind the other, above the pointers to them
+ * (create_elf_tables() in fs/binfmt_elf.c), usually in the first pages from the stack pointer on. False: not seen there. */
+static bool same_on_stack(pid_t tgid, uint64_t stack, const struct sp_strings *expected)
+{
+	uint64_t buffer[1024]; /* argc, pointers to argv, ... */
+	const struct iovec to = {.iov_base = buffer, .iov_len = sizeof buffer};
+	const struct iovec from = {.iov_base = (void *)(uintptr_t)stack, .iov_len = sizeof buffer};
+	const ssize_t n = stack != 0 ? process_vm_readv(tgid, &to, 1, &from, 1, 0) : -1;
+
+	if (n < (ssize_t)(2 * sizeof *buffer) || buffer[0] != expected->count || buffer[1] < stack)
+		return false;
+	const uint64_t at = buffer[1] - stack;
+	return at <= (uint64_t)n && expected->size <= (uint64_t)n - at &&
+	       memcmp((const char *)buffer + at, expected->data, expected->size) == 0;
 }
 
 /* Is /proc/TGID/WHAT, read to its end, exactly these words? */

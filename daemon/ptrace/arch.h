@@ -48,6 +48,13 @@ static inline bool sp_arch_is_exec(long call)
 	return call == SYS_execve || call == SYS_execveat;
 }
 
+/* Where a task in PTRACE_EVENT_EXEC has its new stack: argc, then the argv pointers (create_elf_tables() in fs/binfmt_elf.c), 8
+ * bytes each. 0 or -errno. */
+[[nodiscard]] static inline int sp_arch_stack(pid_t tid, unsigned long *address)
+{
+	return sp_arch_peek(tid, offsetof(struct user_regs_struct, rsp), (long *)address);
+}
+
 /* Calls that give EINTR after any stop, even where no handler ran (signal(7), "Interruption of system calls and library
  * functions by stop signals"), and that did nothing before they gave it. Our stops, and signals that the program ignores
  * (which reach a traced task all the same), must not show there. */

@@ -38,6 +38,7 @@ struct sp_gate {
 	enum state state;
 	uint64_t id; /* of the notification */
 	bool answered;
+	bool unwatched; /* CONTINUED, and not asked to stop: if it fails, nobody tells */
 	struct sp_task *caller;
 	struct sp_inspection *in; /* NULL while a thread has it, or nobody needs it: ASKED */
 	struct sp_inspection *asked; /* what the owner was shown; from ASKED until the gate is released */
@@ -302,7 +303,7 @@ void sp_gatekeeper_notified(struct sp_gatekeeper *k, struct sp_task *caller, con
 		return;
 	}
 	gate->id = notification->id;
-	gate->answered = gate->wide = false;
+	gate->answered = gate->unwatched = gate->wide = false;
 	gate->held = NULL;
 	gate->exec = 0;
 	gate->pending = 0;
@@ -384,7 +385,7 @@ void sp_gatekeeper_gone(struct sp_gatekeeper *k, struct sp_task *task)
 /* Cannot run user code before we let it: it is stopped, or it waits in an exec of its own, which ends in a stop. */
 static bool is_frozen(const struct sp_task *task)
 {
-	return sp_tracer_is_stopped(task) || task->gate != NULL;
+	return sp_tracer_is_stopped(task) || (task->gate != NULL && !task->gate->unwatched);
 }
 
 /* Asks one task to stop. The caller's own vfork parent is suspended until this very exec is over, and needs no stop. Other
@@ -710,9 +711,30 @@ static int answer_and_stop(struct sp_gate *gate, int err)
 static void refuse(struct sp_gate *gate, int err);
 static void tell(struct sp_gate *gate, enum sp_outcome outcome, int err, const char *detail);
 
+/* The stop is wanted for what fails: to let others go on at once, and for the errno. A program that has run before, and for whose
+ * exec nobody was stopped, is spared the interrupt, which wakes the caller once more: it will be seen in its exec stop. Should
+ * it fail after all (for want of memory, say), the caller's next sign of life tells that, but not the errno. */
+static bool needs_no_stop(const struct sp_gate *gate)
+{
+	const struct sp_gatekeeper *k = gate->keeper;
+
+	return gate->in->has_run && gate->caller->traced && !gate->caller->process->one_shot && gate->held == NULL &&
+	       gate->caller->mm->holds == 0 && k->wide_holds == 0;
+}
+
+static int answer(struct sp_gate *gate)
+{
+	const struct sp_gatekeeper *k = gate->keeper;
+
+	if (!needs_no_stop(gate))
+		return answer_and_stop(gate, 0);
+	gate->answered = gate->unwatched = true;
+	return sp_listener_answer(k->listener, gate->id, 0);
+}
+
 static void let_go_on(struct sp_gate *gate, struct guard *guard)
 {
-	int err = answer_and_stop(gate, 0);
+	int err = answer(gate);
 	if (err != 0 && !gate->answered) {
 		/* One-shot: somebody else traces it, or it is undumpable. It would run unseen. */
 		refuse(gate, EPERM);
@@ -721,7 +743,7 @@ static void let_go_on(struct sp_gate *gate, struct guard *guard)
 	if (err != 0)
 		return; /* or it is not waiting any more: killed, or its call comes again */
 	keep(guard, CONTINUED);
-	if (gate->held != NULL || gate->wide)
+	if (gate->held != NULL || gate->wide || gate->unwatched)
 		arm(gate, gate->keeper->settings.exec_deadline);
 }
 
@@ -841,6 +863,10 @@ static void on_too_late(struct sp_gate *gate)
 /* The kernel itself takes long, maybe for want of a task that we hold. What runs is verified, frozen or not. */
 static void on_exec_too_late(struct sp_gate *gate)
 {
+	if (gate->unwatched) {
+		(void)sp_tracer_interrupt(gate->keeper->tools.tracer, gate->caller); /* has it failed? */
+		return;
+	}
 	gate->keeper->stats.deadlines++;
 	thaw(gate);
 }
@@ -867,10 +893,13 @@ static void on_exec_stop(struct sp_gate *gate)
 {
 	guard_gate(gate);
 	char detail[SP_PATH_MAX + 64];
+	unsigned long stack = 0;
 	long call, result;
 
+	(void)sp_tracer_stack(gate->caller, &stack); /* /proc shows the words, too */
 	if (gate->keeper->settings.without_verify ||
-	    sp_verify(gate->in, gate->caller->process->tgid, detail, sizeof detail)) {
+	    sp_verify(gate->in, gate->caller->process->tgid, stack, detail, sizeof detail)) {
+		sp_kinds_ran(gate->keeper->tools.kinds, gate->in);
 		tell(gate, SP_OUTCOME_EXECED, 0, NULL);
 		return;
 	}
@@ -890,6 +919,10 @@ static void on_stop(struct sp_gate *gate)
 
 	if (sp_tracer_syscall_result(gate->caller, &call, &result) != 0)
 		return; /* dying: its exit follows */
+	if (gate->unwatched && (!sp_arch_is_exec(call) || result >= 0)) {
+		tell(gate, SP_OUTCOME_FAILED, 0, NULL); /* and it has done other things since */
+		return;
+	}
 	if (!sp_arch_is_exec(call) || result >= 0 || result <= -SP_ERESTARTSYS) {
 		tell(gate, SP_OUTCOME_RESTARTED, 0, NULL);
 		return;
@@ -915,7 +948,7 @@ static void on_lost(struct sp_gate *gate)
 	guard_gate(gate);
 
 	gate->answered = true; /* there is nobody to answer: the call comes back under another id */
-	tell(gate, SP_OUTCOME_RESTARTED, 0, NULL);
+	tell(gate, gate->unwatched ? SP_OUTCOME_FAILED : SP_OUTCOME_RESTARTED, 0, NULL);
 }
 
 /* Begins anew, as if the notification had just come. */

@@ -33,7 +33,7 @@ enum sp_verdict { SP_GO_ON, SP_REFUSE, SP_REFUSE_AND_KILL, SP_LATER };
 enum sp_outcome {
 	SP_OUTCOME_EXECED, /* and what runs is what was approved */
 	SP_OUTCOME_MISMATCH, /* something else was about to run: killed before its first instruction */
-	SP_OUTCOME_FAILED, /* the kernel gave err */
+	SP_OUTCOME_FAILED, /* the kernel gave err; 0: which one is not known */
 	SP_OUTCOME_RESTARTED, /* it did not happen and comes back as a new notification */
 	SP_OUTCOME_VANISHED, /* the caller died */
 };

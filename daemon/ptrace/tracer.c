@@ -458,6 +458,11 @@ int sp_tracer_syscall_result(const struct sp_task *task, long *call, long *resul
 	return err != 0 ? err : sp_arch_peek(task->tid, SP_ARCH_CALL, call);
 }
 
+int sp_tracer_stack(const struct sp_task *task, unsigned long *address)
+{
+	return sp_arch_stack(task->tid, address);
+}
+
 void sp_tracer_restart_call(const struct sp_task *task)
 {
 	(void)sp_arch_poke(task->tid, SP_ARCH_RESULT, -SP_ERESTARTNOINTR);

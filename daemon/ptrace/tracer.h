@@ -97,6 +97,9 @@ bool sp_tracer_has_one_thread(const struct sp_process *process);
 /* The result of the system call that a stopped task is about to return from; 0 or -errno (ESRCH). call: its number. */
 [[nodiscard]] int sp_tracer_syscall_result(const struct sp_task *task, long *call, long *result);
 
+/* Where the stack of a stopped task begins; 0 or -errno (ESRCH). */
+[[nodiscard]] int sp_tracer_stack(const struct sp_task *task, unsigned long *address);
+
 /* Makes a call that is about to return something else restart instead, whatever handler runs first. */
 void sp_tracer_restart_call(const struct sp_task *task);
 

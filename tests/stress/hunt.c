@@ -259,8 +259,8 @@ int __real_sp_inspect(struct sp_inspection *in, bool may_block, struct sp_filesy
 int __wrap_sp_inspect(struct sp_inspection *in, bool may_block, struct sp_filesystems *fs, struct sp_kinds *kinds);
 int __real_sp_listener_answer(const struct sp_listener *listener, uint64_t id, int err);
 int __wrap_sp_listener_answer(const struct sp_listener *listener, uint64_t id, int err);
-bool __real_sp_verify(const struct sp_inspection *in, pid_t tgid, char *detail, size_t size);
-bool __wrap_sp_verify(const struct sp_inspection *in, pid_t tgid, char *detail, size_t size);
+bool __real_sp_verify(const struct sp_inspection *in, pid_t tgid, uint64_t stack, char *detail, size_t size);
+bool __wrap_sp_verify(const struct sp_inspection *in, pid_t tgid, uint64_t stack, char *detail, size_t size);
 
 static bool plant_now(enum sp_plant plant)
 {
@@ -373,8 +373,8 @@ int __wrap_sp_listener_answer(const struct sp_listener *listener, uint64_t id, i
 	return sent;
 }
 
-bool __wrap_sp_verify(const struct sp_inspection *in, pid_t tgid, char *detail, size_t size)
+bool __wrap_sp_verify(const struct sp_inspection *in, pid_t tgid, uint64_t stack, char *detail, size_t size)
 {
 	strike_inside(BEFORE_VERIFICATION, tgid);
-	return __real_sp_verify(in, tgid, detail, size);
+	return __real_sp_verify(in, tgid, stack, detail, size);
 }

@@ -22,10 +22,12 @@ static int fake_attach(struct sp_task *task);
 static int fake_find_threads(struct sp_tracer *tracer, struct sp_process *process);
 static bool fake_has_one_thread(const struct sp_process *process);
 static int fake_syscall_result(const struct sp_task *task, long *call, long *result);
+static int fake_stack(const struct sp_task *task, unsigned long *address);
 static void fake_restart_call(const struct sp_task *task);
+static void fake_ran(struct sp_kinds *kinds, const struct sp_inspection *in);
 static int fake_inspect(struct sp_inspection *in, bool may_block, struct sp_filesystems *fs, struct sp_kinds *kinds);
 static const char *fake_difference(const struct sp_inspection *before, const struct sp_inspection *after);
-static bool fake_verify(const struct sp_inspection *in, pid_t tgid, char *detail, size_t size);
+static bool fake_verify(const struct sp_inspection *in, pid_t tgid, uint64_t stack, char *detail, size_t size);
 static struct sp_request *fake_run(struct sp_blocking *blocking, const struct sp_work *work);
 static void fake_cancel(struct sp_request *request);
 
@@ -39,7 +41,9 @@ static void fake_cancel(struct sp_request *request);
 #define sp_tracer_find_threads fake_find_threads
 #define sp_tracer_has_one_thread fake_has_one_thread
 #define sp_tracer_syscall_result fake_syscall_result
+#define sp_tracer_stack fake_stack
 #define sp_tracer_restart_call fake_restart_call
+#define sp_kinds_ran fake_ran
 #define sp_inspect fake_inspect
 #define sp_inspection_difference fake_difference
 #define sp_verify fake_verify
@@ -50,7 +54,7 @@ static void fake_cancel(struct sp_request *request);
 /* --- the world around the gates --- */
 
 enum { TASK_RUNS, TASK_STOPPED }; /* struct sp_task.state here */
-enum { MAX_IDS = 200000, NOT_ANSWERED = -1 };
+enum { MAX_IDS = 200000, NOT_ANSWERED = -1, STACK = 4096 };
 
 static struct world {
 	uv_loop_t loop;
@@ -61,7 +65,7 @@ static struct world {
 
 	/* what the next question is answered with */
 	int inspection, late_inspection; /* on the loop; by a thread */
-	bool shared, same_user;
+	bool shared, same_user, has_run;
 	struct sp_judgement judgement;
 	bool says_yes_to_anything;
 	bool changed; /* between what was shown and what is there when the answer comes */
@@ -153,6 +157,20 @@ static int fake_syscall_result(const struct sp_task *task, long *call, long *res
 	return w.call != 0 ? 0 : -ESRCH;
 }
 
+static int fake_stack(const struct sp_task *task, unsigned long *address)
+{
+	(void)task;
+	*address = STACK;
+	return 0;
+}
+
+static void fake_ran(struct sp_kinds *kinds, const struct sp_inspection *in)
+{
+	(void)kinds;
+	cr_assert(w.verified);
+	cr_assert_not_null(in);
+}
+
 static void fake_restart_call(const struct sp_task *task)
 {
 	(void)task;
@@ -165,6 +183,7 @@ static int fake_inspect(struct sp_inspection *in, bool may_block, struct sp_file
 	(void)kinds;
 	in->shared = w.shared;
 	in->same_user = w.same_user;
+	in->has_run = w.has_run;
 	return may_block ? w.late_inspection : w.inspection;
 }
 
@@ -176,10 +195,11 @@ static const char *fake_difference(const struct sp_inspection *before, const str
 	return w.changed ? "the arguments" : NULL;
 }
 
-static bool fake_verify(const struct sp_inspection *in, pid_t tgid, char *detail, size_t size)
+static bool fake_verify(const struct sp_inspection *in, pid_t tgid, uint64_t stack, char *detail, size_t size)
 {
 	cr_assert_not_null(in);
 	cr_assert_eq(in->tgid, tgid);
+	cr_assert_eq(stack, (uint64_t)STACK);
 	(void)snprintf(detail, size, "other");
 	return w.verified;
 }
@@ -273,7 +293,7 @@ static const struct sp_gate_ops recording = {fake_judge, fake_judge_again, fake_
 static void expect_the_usual(void)
 {
 	w.inspection = w.late_inspection = 0;
-	w.shared = w.no_thread = false;
+	w.shared = w.no_thread = w.has_run = false;
 	w.same_user = true;
 	w.judgement = w.second = (struct sp_judgement){.verdict = SP_GO_ON, .exec = 1};
 	w.changed = false;
@@ -607,6 +627,53 @@ Test(gate_table, every_end_of_an_exec_that_went_on)
 	}
 }
 
+/* A program that has run before: nobody is woken for it but by the answer, and what is not seen is not made up. */
+Test(gate_table, an_exec_that_is_not_asked_to_stop)
+{
+	enum end { AT_ITS_EXEC, ELSEWHERE, AGAIN_AT_ONCE, TOO_LONG };
+
+	for (int end = AT_ITS_EXEC; end <= TOO_LONG; end++) {
+		open_world(true);
+		struct sp_task *caller = add_process(NULL);
+		caller->traced = w.has_run = true;
+		notify(caller);
+		cr_assert_eq(w.ids[1].answer, 0);
+		cr_assert_not(caller->interrupted);
+		cr_assert_not(is_frozen(caller), "it can get back to its program without a stop");
+		w.call = end == AT_ITS_EXEC ? SYS_execve : SYS_wait4;
+		if (end == TOO_LONG) {
+			on_deadline(&caller->gate->deadline);
+			cr_assert(caller->interrupted);
+		}
+		if (end == AGAIN_AT_ONCE)
+			notify(caller);
+		else
+			sp_gatekeeper_stopped(w.keeper, caller);
+		cr_assert_eq(w.outcomes, 1, "%d", end);
+		cr_assert_eq(w.outcome, SP_OUTCOME_FAILED, "%d", end);
+		cr_assert_eq(w.outcome_err, end == AT_ITS_EXEC ? ENOENT : 0, "%d", end);
+		close_world();
+	}
+}
+
+Test(gate_table, who_is_always_asked_to_stop)
+{
+	open_world(true);
+	struct sp_task *caller = add_process(NULL), *sibling = add_thread(caller);
+	caller->traced = sibling->traced = w.has_run = true;
+	sibling->state = TASK_STOPPED;
+	notify(caller);
+	cr_assert(caller->interrupted, "others wait for the end of its exec");
+	close_world();
+
+	open_world(true);
+	caller = add_process(NULL);
+	caller->traced = w.has_run = caller->process->one_shot = true;
+	notify(caller);
+	cr_assert(caller->interrupted, "it must be let go of");
+	close_world();
+}
+
 Test(gate_table, something_else_runs)
 {
 	open_world(true);
@@ -867,6 +934,7 @@ static void expect_anything(void)
 	w.late_inspection = throw_dice(4) != 0 ? 0 : -ENOENT;
 	w.shared = throw_dice(8) == 0;
 	w.same_user = throw_dice(2) != 0;
+	w.has_run = throw_dice(2) != 0;
 	w.judgement.verdict = throw_dice(3) == 0 ? SP_REFUSE + throw_dice(2) : SP_GO_ON;
 	w.judgement.err = w.judgement.verdict == SP_GO_ON ? 0 : EACCES;
 	w.judgement.exec = throw_dice(8) != 0 ? w.last_id + 2 : 0; /* a key of its own */

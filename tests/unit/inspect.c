@@ -1,6 +1,7 @@
 /* What one execve would run: foretold by sp_inspect(), done by the kernel in a child, and compared by sp_verify() in
  * the exec stop; and what sp_verify() says when something else runs. */
 #include "inspect/inspect.h"
+#include "ptrace/arch.h"
 
 #include "child.h"
 #include "yard.h"
@@ -78,6 +79,23 @@ static struct native_call by_fd(int fd, const char *path, int flags)
 				    .envp = (uintptr_t)usual_envp};
 }
 
+static unsigned long stack_of(pid_t stopped)
+{
+	unsigned long stack = 0;
+
+	(void)sp_arch_stack(stopped, &stack);
+	return stack;
+}
+
+/* The same by the words on the stack and by those in /proc, or the test fails. */
+static bool verified(const struct sp_inspection *in, pid_t stopped, char detail[static SP_PATH_MAX + 64])
+{
+	const bool by_proc = sp_verify(in, stopped, 0, detail, SP_PATH_MAX + 64);
+
+	cr_assert_eq(sp_verify(in, stopped, stack_of(stopped), detail, SP_PATH_MAX + 64), by_proc);
+	return by_proc;
+}
+
 /* What is foretold is what happens, also when asked on the loop and by what is remembered. */
 static void check_runs(const struct native_call *call, const char *what)
 {
@@ -97,7 +115,7 @@ static void check_runs(const struct native_call *call, const char *what)
 		if (err == -EAGAIN && !may_block)
 			continue;
 		cr_assert_eq(err, 0, "%s, round %d: %s (%s)", what, round, strerror(-err), in->reason);
-		cr_assert(sp_verify(in, native.child, detail, sizeof detail), "%s, round %d: %s", what, round, detail);
+		cr_assert(verified(in, native.child, detail), "%s, round %d: %s", what, round, detail);
 	}
 	sp_kinds_free(kinds);
 	sp_filesystems_free(fs);
@@ -474,7 +492,7 @@ static void check_mismatch(const struct native_call *approved, const struct nati
 		in->envp_address = 0;
 	cr_assert_eq(native.err, 0);
 	cr_assert_eq(sp_inspect(in, true, NULL, NULL), 0, "%s", in->reason);
-	bool same = sp_verify(in, native.child, detail, sizeof detail);
+	bool same = verified(in, native.child, detail);
 	cr_assert_eq(same, word == NULL, "%s: %s", word, detail);
 	if (word != NULL)
 		cr_assert_not_null(strstr(detail, word), "%s instead of %s", detail, word);
@@ -551,7 +569,7 @@ Test(inspect, gone_while_it_is_verified)
 
 	cr_assert_eq(sp_inspect(in, true, NULL, NULL), 0);
 	child_end(&native.child);
-	cr_assert_not(sp_verify(in, native.child, detail, sizeof detail));
+	cr_assert_not(verified(in, native.child, detail));
 	cr_assert_str_neq(detail, "");
 	native.child = 0;
 }
