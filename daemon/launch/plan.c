@@ -523,6 +523,13 @@ static struct rlimit lowered(int resource, int64_t value, const struct rlimit *n
 	return (struct rlimit){limit, limit};
 }
 
+/* RLIMIT_NPROC is about all that a user has, the desktop included; in a user namespace about what the user has there. Elsewhere the
+ * control group, or the supervisor, counts the tree. */
+static bool counts_only_its_own(const struct sp_confinement *policy)
+{
+	return (policy->namespaces & CLONE_NEWUSER) != 0;
+}
+
 static int plan_limits(struct planner *p)
 {
 	static const int resources[SP_LIMITS] = {
@@ -535,7 +542,7 @@ static int plan_limits(struct planner *p)
 
 	plan_tree(p);
 	for (int i = 0; i < SP_LIMITS; i++)
-		if (policy->limits[i].given)
+		if (policy->limits[i].given && (i != SP_LIMIT_PROCESSES || counts_only_its_own(policy)))
 			plan->limits[plan->limit_count++] = (struct sp_limit_value){
 				resources[i], lowered(resources[i], policy->limits[i].value, plan->launch.nofile)};
 	if (policy->limits[SP_LIMIT_OPEN_FILES].given)

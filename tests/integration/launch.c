@@ -170,7 +170,7 @@ static const struct applied {
 	{"limits", "limits: {core: 0, cpu_seconds: 100}", "inmate show", "cpu=100 100"},
 	{"limits", "limits: {file_size: 1M}", "inmate show", "fsize=1048576 1048576"},
 	{"limits", "limits: {stack: 4M}", "inmate show", "stack=4194304 4194304"},
-	{"limits", "limits: {processes: 500}", "inmate show", "nproc=500 500"},
+	{"limits", "launch: {namespaces: user}\nlimits: {processes: 500}", "inmate show", "nproc=500 500"},
 	{"capabilities", "launch: {namespaces: user, capabilities: {bounding: [kill]}}", "inmate show",
 	 "CapBnd=0000000000000020"},
 	{"capabilities", "launch: {namespaces: user, capabilities: {ambient: [chown]}}", "inmate show",
