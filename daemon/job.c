@@ -282,16 +282,25 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 	return err;
 }
 
+/* What the policy asks for and nobody does yet: said before anything is made. */
+static int check_policy(const struct sp_policy *policy, struct sp_error *e)
+{
+	if (sp_policy_plugins(policy)->count > 0)
+		return sp_fail(e, ENOTSUP, "plugins cannot be asked yet");
+	if (sp_policy_wants_ancestors(policy))
+		return sp_fail(e, ENOTSUP,
+			       "parent, ancestor and depth cannot be decided yet: nobody keeps what ran before");
+	return 0;
+}
+
 struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_plan *plan, struct sp_error *e)
 {
+	if (check_policy(plan->policy, e) != 0)
+		return NULL;
 	sp_cleanup(drop_job) struct sp_job *job = calloc(1, sizeof *job);
 
 	if (job == NULL) {
 		sp_fail(e, ENOMEM, "out of memory");
-		return NULL;
-	}
-	if (sp_policy_plugins(plan->policy)->count > 0) {
-		sp_fail(e, ENOTSUP, "plugins cannot be asked yet");
 		return NULL;
 	}
 	job->tools = *tools;

@@ -1,6 +1,7 @@
 /* See judge.h. */
 #include "judge.h"
 
+#include "ptrace/status.h"
 #include "util/clock.h"
 
 #include <errno.h>
@@ -130,10 +131,29 @@ static struct ruling rule_failure(const struct sp_inspection *in, int err)
 		.action = SP_ALLOW, .err = in->same_user ? -err : 0, .failed = true, .rule = "unresolved"};
 }
 
-static struct sp_decision decide_file(const struct sp_judge *judge, const struct sp_file *file,
-				      const struct sp_strings *argv, const struct sp_strings *envp)
+/* Whose exec it is, as far as the policy asks. */
+struct asker {
+	uid_t uid;
+	unsigned unknown; /* bits of enum sp_unknown */
+};
+
+static struct asker who_asks(const struct sp_judge *judge, pid_t tid)
+{
+	/* What is not known holds for rules that refuse, not for rules that allow. */
+	struct asker asker = {.unknown = SP_UNKNOWN_ANCESTORS};
+
+	if (sp_policy_wants_user(judge->policy) && sp_status_user(tid, &asker.uid) != 0)
+		asker.unknown |= SP_UNKNOWN_USER;
+	return asker;
+}
+
+static struct sp_decision decide_file(const struct sp_judge *judge, const struct asker *asker,
+				      const struct sp_file *file, const struct sp_strings *argv,
+				      const struct sp_strings *envp)
 {
 	const struct sp_exec exec = {
+		.uid = asker->uid,
+		.unknown = asker->unknown,
 		.path = file->path,
 		.anonymous = file->anonymous,
 		.foreign = file->foreign,
@@ -153,10 +173,11 @@ static struct ruling rule_by_policy(const struct sp_judge *judge, const struct s
 {
 	if (in->unreadable)
 		return refuse_by("unreadable", EACCES, "the file may not be read, so what runs could not be verified");
-	struct sp_decision decision = decide_file(judge, &in->file, &in->argv, &in->envp);
+	const struct asker asker = who_asks(judge, in->tid);
+	struct sp_decision decision = decide_file(judge, &asker, &in->file, &in->argv, &in->envp);
 	if (in->interpreter.fd >= 0) {
 		/* A script is judged twice: as itself, and as its interpreter with what the kernel puts in front. */
-		struct sp_decision second = decide_file(judge, &in->interpreter, &in->final_argv, &in->envp);
+		struct sp_decision second = decide_file(judge, &asker, &in->interpreter, &in->final_argv, &in->envp);
 
 		if (second.action > decision.action)
 			decision = second;

@@ -60,6 +60,17 @@ pid_t sp_status_tracer(pid_t tid)
 	return (pid_t)read_number(tid, "TracerPid:", 10);
 }
 
+int sp_status_user(pid_t tid, uid_t *user)
+{
+	char path[SP_PROC_NAME], line[256];
+	cleanup_file FILE *f = fopen(sp_proc_task(path, tid, "status"), "re");
+
+	while (f != NULL && fgets(line, sizeof line, f) != NULL)
+		if (sscanf(line, "Uid: %*u %u", user) == 1)
+			return 0;
+	return -ESRCH;
+}
+
 unsigned sp_status_threads(pid_t tgid)
 {
 	char path[SP_PROC_NAME];

@@ -17,6 +17,9 @@ bool sp_status_ignores(pid_t tid, int signal);
 /* Who traces it; 0: nobody, or it is gone. */
 pid_t sp_status_tracer(pid_t tid);
 
+/* Its effective user. 0 or -ESRCH. */
+[[nodiscard]] int sp_status_user(pid_t tid, uid_t *user);
+
 /* Threads of a process; 0: gone. */
 unsigned sp_status_threads(pid_t tgid);
 

@@ -82,6 +82,7 @@ int sp_recorded_set(struct sp_recorded *recorded, const struct sp_log_exec *exec
 		.path = recorded->paths[SCRIPT],
 		.anonymous = has(exec, SP_SEEN_ANONYMOUS),
 		.foreign = has(exec, SP_SEEN_FOREIGN),
+		.unknown = SP_UNKNOWN_ANCESTORS | SP_UNKNOWN_USER, /* the record does not tell */
 		.argv = words,
 		.argc = split(argv, exec->argv.size, words),
 		.envp = recorded->names,

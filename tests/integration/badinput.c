@@ -124,3 +124,37 @@ sp_lab_test(badinput, command_lines)
 	assert_usage(lab, sp_argv("log", "--job", "x", "--audit", lab->audit));
 	assert_usage(lab, sp_argv("log", "--audit", sp_text(lab, "%s/none.db", lab->directory)));
 }
+
+/* What a policy asks for and cannot have is said before anything runs. */
+sp_lab_test(badinput, a_policy_that_cannot_be_carried_out)
+{
+	static const char *const refused[] = {
+		"exec: {default: allow, rules: [{id: r, program: echo, action: deny, parent: sh}]}",
+		"exec: {default: allow, rules: [{id: r, program: echo, action: deny, ancestor: make}]}",
+		"exec: {default: allow, rules: [{id: r, program: echo, action: deny, depth: {min: 1}}]}",
+	};
+
+	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+		sp_set_policy(lab, sp_text(lab, "version: 1\nname: x\n%s\n", refused[i]));
+		cleanup_outcome struct sp_outcome outcome = sp_supervise(lab, NULL, sp_argv("echo", "ran"));
+		sp_assert_ended(&outcome, 125, refused[i]);
+		cr_assert_str_empty(outcome.out.data, "%s", refused[i]);
+		cr_assert_not_null(strstr(outcome.err.data, " yet"), "%s", outcome.err.data);
+	}
+}
+
+/* The rule is about somebody else, natively 0 and 65534: who asks is looked at, not assumed. */
+sp_lab_test(badinput, a_rule_about_a_user)
+{
+	const unsigned own = lab->who == SP_WHO_ROOT ? geteuid() : 65534, other = own + 1;
+
+	for (unsigned user = own; user <= other; user++) {
+		sp_set_policy(lab, sp_text(lab,
+					   "version: 1\nname: x\nexec: {default: allow, rules: [{id: r, program: echo, "
+					   "action: deny, user: %u}]}\n",
+					   user));
+		cleanup_outcome struct sp_outcome outcome =
+			sp_supervise(lab, NULL, sp_argv("sh", "-c", "env echo ran"));
+		sp_assert_ended(&outcome, user == own ? 126 : 0, "the rule about a user");
+	}
+}
