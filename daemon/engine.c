@@ -100,7 +100,18 @@ struct sp_job *sp_job_start(struct sp_engine *engine, const struct sp_job_plan *
 	if (plan->tracking == SP_TRACKING_ONESHOT && forks->program.filter == NULL &&
 	    sp_filter_compile(forks, SP_NOTIFY_EXECS_AND_FORKS, e) != 0)
 		return NULL;
-	return sp_job_new(&engine->tools, plan, e);
+	return sp_job_new(&engine->tools, plan, NULL, e);
+}
+
+struct sp_job *sp_job_attach(struct sp_engine *engine, const struct sp_job_plan *plan, const struct sp_job_child *child,
+			     struct sp_error *e)
+{
+	return sp_job_new(&engine->tools, plan, child, e);
+}
+
+void sp_engine_outlived(struct sp_engine *engine)
+{
+	sp_tracer_outlived(engine->tools.gate.tracer);
 }
 
 /* --- the tracer's events go to the job of the task --- */

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 enum { FREEZE_DEADLINE = 5000, READ_DEADLINE = 5000, EXEC_DEADLINE = 5000, HANG_UP_AFTER = 3000 }; /* milliseconds */
+enum { LAUNCH_WITHIN = 30000 }; /* of somebody else's child */
 
 struct sp_job {
 	struct sp_list link; /* in the engine's list of jobs */
@@ -47,10 +48,12 @@ struct sp_job {
 	bool hung_up; /* the listener: no task is under the filter any more */
 	bool killed; /* what is born now must not live */
 	bool ended; /* the last process is gone */
+	bool foreign; /* the root is somebody else's child */
 	struct sp_cgroup *cgroup; /* limits of the tree; NULL: none */
 	int64_t process_limit; /* where no control group counts them; 0: none */
 	uv_timer_t wall; /* runs if there is a limit of time */
 	uv_timer_t hang_up; /* runs when the last known process is gone and the listener has not hung up */
+	uv_timer_t late; /* foreign: runs while its launch is to be heard of */
 	uint64_t last_process; /* key given out */
 	struct sp_job_counts counts;
 };
@@ -59,8 +62,10 @@ static void on_notification(const struct seccomp_notif *notification, void *cont
 static void on_hung_up(void *context);
 static void on_no_hang_up(uv_timer_t *timer);
 static void on_wall(uv_timer_t *timer);
+static void on_late(uv_timer_t *timer);
 static void on_channel(uv_poll_t *handle, int status, int events);
 static void close_channel(struct sp_job *job);
+static void launch_failed(struct sp_job *job, const struct sp_error *e);
 static void close_handles(struct sp_job *job);
 static void finish(struct sp_job *job);
 
@@ -85,7 +90,7 @@ static size_t join_words(char *const *words, char *to)
 	return size;
 }
 
-static int record_job(struct sp_job *job, const struct sp_job_plan *plan)
+static int record_job(struct sp_job *job, const struct sp_job_plan *plan, const struct sp_job_child *child)
 {
 	size_t size = join_words(plan->argv, NULL);
 	cleanup_free char *argv = malloc(size);
@@ -97,7 +102,7 @@ static int record_job(struct sp_job *job, const struct sp_job_plan *plan)
 		.job = job->id,
 		.time = sp_now(),
 		.supervisor = getpid(),
-		.uid = getuid(),
+		.uid = child != NULL ? child->uid : getuid(),
 		.policy = sp_policy_name(plan->policy),
 		.policy_file = sp_policy_file(plan->policy),
 		.policy_digest = sp_policy_digest(plan->policy),
@@ -106,6 +111,14 @@ static int record_job(struct sp_job *job, const struct sp_job_plan *plan)
 		.argv = {.data = argv, .size = size},
 	};
 	return job->tools.audit != NULL ? sp_audit_job(job->tools.audit, &record) : 0;
+}
+
+static void record_end(struct sp_job *job)
+{
+	const struct sp_audit_job_end record = {.job = job->id, .time = sp_now(), .status = job->root_status};
+
+	if (job->tools.audit != NULL)
+		(void)recorded(job, sp_audit_job_end(job->tools.audit, &record));
 }
 
 /* Gives up a job that has no process yet. */
@@ -119,6 +132,7 @@ static void drop_job(struct sp_job **at)
 		sp_gatekeeper_close(job->keeper);
 	sp_launch_end_init(&job->launched);
 	sp_cgroup_close(job->cgroup);
+	sp_listener_close(job->listener);
 	close_handles(job);
 }
 
@@ -202,6 +216,12 @@ static void tell_limits(struct sp_job *job, const struct sp_tree_limits *limits)
 	}
 }
 
+static void start_wall(struct sp_job *job, const struct sp_confinement *asked)
+{
+	if (asked->wall_seconds.given)
+		(void)uv_timer_start(&job->wall, on_wall, (uint64_t)asked->wall_seconds.value * 1000, 0);
+}
+
 /* Before the child is there: it shall not run a moment without. */
 static int prepare_limits(struct sp_job *job, const struct sp_confinement *asked, struct sp_error *e)
 {
@@ -211,8 +231,7 @@ static int prepare_limits(struct sp_job *job, const struct sp_confinement *asked
 			  [SP_TREE_CPU] = asked->milli_cpus.value},
 	};
 
-	if (asked->wall_seconds.given)
-		(void)uv_timer_start(&job->wall, on_wall, (uint64_t)asked->wall_seconds.value * 1000, 0);
+	start_wall(job, asked);
 	if (!asked->memory.given && !asked->limits[SP_LIMIT_PROCESSES].given && !asked->milli_cpus.given)
 		return 0;
 	if (sp_cgroup_new(job->id, &limits, &job->cgroup) != 0)
@@ -239,6 +258,22 @@ static int enter_cgroup(const struct sp_job *job, struct sp_error *e)
 	return err == 0 ? 0 : sp_fail(e, -err, "cannot put it into its control group: %s", strerror(-err));
 }
 
+/* Takes over job->launched.channel, on failure too. */
+static int watch_channel(struct sp_job *job, struct sp_error *e)
+{
+	int err = uv_poll_init(job->tools.gate.loop, &job->channel, job->launched.channel);
+
+	if (err != 0) {
+		(void)close(job->launched.channel);
+		return sp_fail(e, -err, "cannot watch the launch: %s", uv_strerror(err));
+	}
+	job->launching = true;
+	job->open_handles++;
+	job->channel.data = job;
+	(void)uv_poll_start(&job->channel, UV_READABLE, on_channel);
+	return 0;
+}
+
 static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struct sp_error *e)
 {
 	const struct sp_launch launch = {
@@ -261,17 +296,9 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 	if (err != 0)
 		return err;
 	job->root_pid = job->launched.pid;
-	err = uv_poll_init(job->tools.gate.loop, &job->channel, job->launched.channel);
-	if (err != 0) {
-		(void)close(job->launched.channel);
-		end_child(job);
-		return sp_fail(e, -err, "cannot watch the launch: %s", uv_strerror(err));
-	}
-	job->launching = true;
-	job->open_handles++;
-	job->channel.data = job;
-	(void)uv_poll_start(&job->channel, UV_READABLE, on_channel);
-	err = enter_cgroup(job, e);
+	err = watch_channel(job, e);
+	if (err == 0)
+		err = enter_cgroup(job, e);
 	if (err == 0) {
 		err = sp_tracer_seize(job->tools.gate.tracer, job->root_pid, job, job->one_shot, &job->root, e);
 		if (err == 0)
@@ -282,10 +309,103 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 	return err;
 }
 
-struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_plan *plan, struct sp_error *e)
+/* Ours, on failure too. */
+struct attached_fds {
+	int channel, listener, wire;
+};
+
+static void close_attached(struct attached_fds *fds)
 {
+	sp_close_fd(&fds->channel);
+	sp_close_fd(&fds->listener);
+	sp_close_fd(&fds->wire);
+}
+
+/* From then on execs are decided, unless it still waits for the word. */
+static int listen_to(struct sp_job *job, int fd, struct sp_error *e)
+{
+	job->listener = sp_listener_new(job->tools.gate.loop, fd, on_notification, on_hung_up, job, e);
+	if (job->listener == NULL)
+		return -e->err;
+	sp_gatekeeper_set_listener(job->keeper, job->listener);
+	return 0;
+}
+
+static int take_child(struct sp_job *job, const struct sp_job_child *child, struct attached_fds *fds,
+		      struct sp_error *e)
+{
+	const struct sp_confinement *asked = sp_policy_confinement(job->policy);
+	int err = fds->listener >= 0 ? listen_to(job, sp_steal_fd(&fds->listener), e) : 0;
+
+	job->root_pid = child->pid;
+	job->launched.wire = sp_steal_fd(&fds->wire);
+	start_wall(job, asked);
+	if (child->count_processes && asked->limits[SP_LIMIT_PROCESSES].given)
+		job->process_limit = asked->limits[SP_LIMIT_PROCESSES].value;
+	if (err == 0 && fds->channel >= 0) {
+		job->launched.channel = sp_steal_fd(&fds->channel);
+		err = watch_channel(job, e);
+		(void)uv_timer_start(&job->late, on_late, LAUNCH_WITHIN, 0);
+	}
+	return err != 0 ? err
+			: sp_tracer_seize_foreign(job->tools.gate.tracer, child->pid, child->pidfd, job, job->one_shot,
+						  &job->root, e);
+}
+
+/* Nothing was heard of the launch, or it goes on without end. */
+static void on_late(uv_timer_t *timer)
+{
+	struct sp_job *job = timer->data;
+	struct sp_error e;
+
+	(void)sp_fail(&e, ETIMEDOUT, "its launch took too long");
+	launch_failed(job, &e);
+	sp_job_kill(job);
+}
+
+/* Whatever is needed before there is a process. */
+static int record_before(struct sp_job *job, const struct sp_job_plan *plan, const struct sp_job_child *child,
+			 struct sp_error *e)
+{
+	int err = record_job(job, plan, child);
+
+	return err == 0 ? 0 : sp_fail(e, -err, "the job cannot be recorded: %s", strerror(-err));
+}
+
+static int begin(struct sp_job *job, const struct sp_job_plan *plan, const struct sp_job_child *child,
+		 struct attached_fds *fds, struct sp_error *e)
+{
+	int err;
+
+	if (child != NULL) {
+		/* It cannot be got rid of again, so the record comes first. */
+		err = record_before(job, plan, child, e);
+		if (err == 0 && (err = take_child(job, child, fds, e)) != 0)
+			record_end(job);
+		return err;
+	}
+	/* The child prepares itself while the database is opened, and waits for our word. */
+	err = start_child(job, plan, e);
+	if (err == 0 && (err = record_before(job, plan, NULL, e)) != 0)
+		sp_tracer_abandon(job->tools.gate.tracer, job->root);
+	return err;
+}
+
+static void start_timer(struct sp_job *job, uv_timer_t *timer)
+{
+	(void)uv_timer_init(job->tools.gate.loop, timer);
+	timer->data = job;
+	job->open_handles++;
+}
+
+struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_plan *plan,
+			  const struct sp_job_child *child, struct sp_error *e)
+{
+	sp_cleanup(close_attached) struct attached_fds fds = {-1, -1, -1};
 	sp_cleanup(drop_job) struct sp_job *job = calloc(1, sizeof *job);
 
+	if (child != NULL)
+		fds = (struct attached_fds){child->channel, child->listener, child->wire};
 	if (job == NULL) {
 		sp_fail(e, ENOMEM, "out of memory");
 		return NULL;
@@ -298,11 +418,10 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 	job->events = plan->events;
 	job->context = plan->context;
 	sp_list_init(&job->processes);
-	(void)uv_timer_init(tools->gate.loop, &job->hang_up);
-	job->hang_up.data = job;
-	(void)uv_timer_init(tools->gate.loop, &job->wall);
-	job->wall.data = job;
-	job->open_handles = 2;
+	job->foreign = child != NULL;
+	start_timer(job, &job->hang_up);
+	start_timer(job, &job->wall);
+	start_timer(job, &job->late);
 	const struct sp_gate_settings settings = {
 		.want_env = sp_policy_wants_env(plan->policy),
 		.without_freeze = (plan->weaknesses & SP_WITHOUT_FREEZE) != 0,
@@ -311,7 +430,9 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 		.read_deadline = READ_DEADLINE,
 		.exec_deadline = EXEC_DEADLINE,
 	};
-	if (getrandom(&job->id, sizeof job->id, 0) != (ssize_t)sizeof job->id) {
+	if (child != NULL && child->id != 0)
+		job->id = child->id;
+	else if (getrandom(&job->id, sizeof job->id, 0) != (ssize_t)sizeof job->id) {
 		sp_fail(e, errno, "no random numbers: %s", strerror(errno));
 		return NULL;
 	}
@@ -323,16 +444,8 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 		sp_fail(e, ENOMEM, "out of memory");
 		return NULL;
 	}
-	/* The child prepares itself while the database is opened, and waits for our word. */
-	int err = start_child(job, plan, e);
-	if (err != 0)
+	if (begin(job, plan, child, &fds, e) != 0)
 		return NULL;
-	err = record_job(job, plan);
-	if (err != 0) {
-		sp_fail(e, -err, "the job cannot be recorded: %s", strerror(-err));
-		sp_tracer_abandon(tools->gate.tracer, job->root);
-		return NULL;
-	}
 	sp_list_add(tools->jobs, &job->link);
 	sp_job_process_born(job, job->root);
 	return sp_steal_ptr(job);
@@ -491,10 +604,7 @@ void sp_job_group_stop(struct sp_job *job, const struct sp_process *process, int
 
 static void finish(struct sp_job *job)
 {
-	const struct sp_audit_job_end record = {.job = job->id, .time = sp_now(), .status = job->root_status};
-
-	if (job->tools.audit != NULL)
-		(void)recorded(job, sp_audit_job_end(job->tools.audit, &record));
+	record_end(job);
 	sp_list_del(&job->link);
 	sp_listener_close(job->listener);
 	job->listener = NULL;
@@ -526,6 +636,7 @@ static void close_handles(struct sp_job *job)
 		close_channel(job);
 	uv_close((uv_handle_t *)&job->wall, on_handle_closed);
 	uv_close((uv_handle_t *)&job->hang_up, on_handle_closed);
+	uv_close((uv_handle_t *)&job->late, on_handle_closed);
 }
 
 /* --- launch --- */
@@ -541,6 +652,7 @@ static void on_channel_closed(uv_handle_t *handle)
 
 static void close_channel(struct sp_job *job)
 {
+	(void)uv_timer_stop(&job->late);
 	if (!uv_is_closing((uv_handle_t *)&job->channel))
 		uv_close((uv_handle_t *)&job->channel, on_channel_closed);
 }
@@ -603,14 +715,13 @@ static int take_listener(struct sp_job *job, int fd, const struct sp_launch_outc
 	const enum sp_launch_level require = sp_policy_confinement(job->policy)->require;
 	struct sp_error e;
 
-	job->listener = sp_listener_new(job->tools.gate.loop, fd, on_notification, on_hung_up, job, &e);
-	if (job->listener == NULL) {
+	int err = listen_to(job, fd, &e);
+	if (err != 0) {
 		launch_failed(job, &e);
-		return -e.err;
+		return err;
 	}
-	sp_gatekeeper_set_listener(job->keeper, job->listener);
 	take_home(job, outcome);
-	int err = record_launch(job, outcome);
+	err = record_launch(job, outcome);
 	if (err != 0) {
 		(void)sp_fail(&e, -err, "the launch cannot be recorded: %s", strerror(-err));
 		launch_failed(job, &e);
@@ -622,6 +733,7 @@ static int take_listener(struct sp_job *job, int fd, const struct sp_launch_outc
 		refuse_launch(job, outcome, require);
 		return -EPERM;
 	}
+	(void)uv_timer_stop(&job->late); /* from now on it is the gate's */
 	return sp_launch_go(job->launched.channel);
 }
 
@@ -630,7 +742,7 @@ static void on_channel(uv_poll_t *handle, int status, int events)
 	struct sp_job *job = handle->data;
 	struct sp_launch_outcome outcome;
 	struct sp_error e;
-	int listener = -1;
+	cleanup_close int listener = -1;
 
 	(void)events;
 	int got = status == 0 ? sp_launch_receive(job->launched.channel, &outcome, &listener) : status;
@@ -641,11 +753,15 @@ static void on_channel(uv_poll_t *handle, int status, int events)
 		(void)recorded(job, record_launch(job, &outcome));
 		(void)explain_failure(job, &outcome, fatal, &e);
 		launch_failed(job, &e);
-	} else if (got == 1 && listener >= 0 && job->listener == NULL && take_listener(job, listener, &outcome) == 0) {
+	} else if (got == 1 && listener >= 0 && job->listener == NULL &&
+		   take_listener(job, sp_steal_fd(&listener), &outcome) == 0) {
 		return;
 	} else if (got != 0 && !job->refused && job->root != NULL) {
 		sp_tracer_kill(job->root); /* it does not speak as it should */
 	}
+	/* Our own child ends when the channel is closed. */
+	if (job->foreign && (job->refused || job->listener == NULL) && job->root != NULL)
+		sp_tracer_kill(job->root);
 	close_channel(job);
 }
 

@@ -282,8 +282,8 @@ static int prepare_one_shot(struct sp_tracer *t, struct sp_error *e)
 	return t->exits != NULL ? 0 : -e->err;
 }
 
-static int seize(struct sp_tracer *t, pid_t pid, struct sp_job *job, bool one_shot, struct sp_process **root,
-		 struct sp_error *e)
+static int seize_root(struct sp_tracer *t, pid_t pid, struct sp_job *job, bool one_shot, struct sp_process **root,
+		      struct sp_error *e)
 {
 	int err = one_shot ? prepare_one_shot(t, e) : 0;
 	if (err != 0)
@@ -310,7 +310,7 @@ static int seize(struct sp_tracer *t, pid_t pid, struct sp_job *job, bool one_sh
 int sp_tracer_seize(struct sp_tracer *t, pid_t pid, struct sp_job *job, bool one_shot, struct sp_process **root,
 		    struct sp_error *e)
 {
-	int err = seize(t, pid, job, one_shot, root, e);
+	int err = seize_root(t, pid, job, one_shot, root, e);
 	if (err != 0)
 		return err;
 	for (size_t i = 0; one_shot && i < ROOTS; i++)
@@ -336,7 +336,7 @@ static void unseize(struct sp_tracer *t, pid_t pid)
 int sp_tracer_seize_foreign(struct sp_tracer *t, pid_t pid, int pidfd, struct sp_job *job, bool one_shot,
 			    struct sp_process **root, struct sp_error *e)
 {
-	int err = seize(t, pid, job, one_shot, root, e);
+	int err = seize_root(t, pid, job, one_shot, root, e);
 	if (err != 0)
 		return err;
 	/* Nobody else can reap what we trace: if it is there now, then it is whom we have seized. */
