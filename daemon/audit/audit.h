@@ -103,6 +103,9 @@ struct sp_audit_exec { /* a decision */
 	struct sp_bytes interpreter; /* canonical, of a script (the last, where they are nested); empty: none */
 	struct sp_bytes inserted; /* of a script: what the kernel puts before argv[1], as NUL-terminated strings */
 	struct sp_bytes environment; /* names of the variables, NUL-terminated, one after the other */
+	uint64_t generation; /* of the policy that judged: 1, and one more with each reload */
+	int64_t asked; /* when a person was asked; 0: nobody was. time is then that of the answer */
+	const char *answer; /* who has answered, and how; NULL: nobody was asked */
 };
 
 enum sp_result {

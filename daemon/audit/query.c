@@ -210,6 +210,9 @@ static int exec_row(void *data, sqlite3_stmt *row)
 		.interpreter = bytes_at(row, 23),
 		.inserted = bytes_at(row, 24),
 		.environment = bytes_at(row, 25),
+		.generation = (uint64_t)sqlite3_column_int64(row, 26),
+		.asked = sqlite3_column_int64(row, 27),
+		.answer = text_at(row, 28),
 	};
 
 	return visit->visit(visit->data, &exec);
@@ -228,7 +231,8 @@ bool sp_log_refused(const struct sp_log_exec *exec)
 
 static const char *newer_columns(const struct sp_query *query)
 {
-	return query->schema < 3 ? ", 0, NULL, NULL, NULL" : ", e.seen, e.interpreter, e.inserted, e.environment";
+	return query->schema < 3 ? ", 0, NULL, NULL, NULL, 0, 0, NULL"
+				 : ", e.seen, e.interpreter, e.inserted, e.environment, e.generation, e.asked, e.answer";
 }
 
 /* Word for word the condition of the partial index. */

@@ -62,6 +62,9 @@ struct sp_log_exec {
 	const char *detail; /* or NULL */
 	uint32_t seen; /* enum sp_exec_seen; 0 and nothing in the next three: recorded by an earlier version */
 	struct sp_bytes interpreter, inserted, environment;
+	uint64_t generation; /* 0: recorded by an earlier version */
+	int64_t asked; /* 0: nobody was asked */
+	const char *answer; /* or NULL */
 };
 
 /* True for what `log --denied` shows: refused by us, or killed because it was not what had been approved. */

@@ -42,6 +42,9 @@ static const struct sp_field exec_fields[] = {
 	FIELD(BYTES, sp_audit_exec, interpreter),
 	FIELD(BYTES, sp_audit_exec, inserted),
 	FIELD(BYTES, sp_audit_exec, environment),
+	FIELD(U64, sp_audit_exec, generation),
+	FIELD(I64, sp_audit_exec, asked),
+	FIELD(TEXT, sp_audit_exec, answer),
 };
 
 /* What a supervisor of an earlier version leaves when it is killed has only so many: the rest is 0 and empty. */

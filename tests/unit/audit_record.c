@@ -26,6 +26,9 @@ static const struct sp_audit_exec sample = {
 	.interpreter = {"/bin/sh", 7},
 	.inserted = {"sh\0x", 5},
 	.environment = {"A\0B", 4},
+	.generation = 3,
+	.asked = 5,
+	.answer = "approved by uid 7",
 };
 
 static unsigned char *encoded(enum sp_record_kind kind, const void *record, size_t *size)
@@ -72,6 +75,9 @@ Test(audit_record, exec_round_trip)
 	cr_assert(same_bytes(out.exec.interpreter, sample.interpreter));
 	cr_assert(same_bytes(out.exec.inserted, sample.inserted));
 	cr_assert(same_bytes(out.exec.environment, sample.environment));
+	cr_assert_eq(out.exec.generation, sample.generation);
+	cr_assert_eq(out.exec.asked, sample.asked);
+	cr_assert_str_eq(out.exec.answer, sample.answer);
 }
 
 /* What a supervisor of schema 2 left behind: the same without the last fields. */
