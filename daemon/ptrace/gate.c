@@ -3,6 +3,7 @@
 
 #include "ptrace/arch.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +39,7 @@ struct sp_gate {
 	enum state state;
 	uint64_t id; /* of the notification */
 	bool answered;
+	int64_t received; /* when; 0: it is not measured */
 	struct sp_task *caller;
 	struct sp_inspection *in; /* NULL while a thread has it, or nobody needs it: ASKED */
 	struct sp_inspection *asked; /* what the owner was shown; from ASKED until the gate is released */
@@ -68,6 +70,7 @@ struct sp_gatekeeper {
 	unsigned timers; /* not closed yet */
 	bool closing;
 	struct sp_gate_stats stats;
+	struct sp_latency latency;
 };
 
 /* What a thread is given to read. */
@@ -208,6 +211,11 @@ struct sp_gate_stats sp_gatekeeper_stats(const struct sp_gatekeeper *k)
 	return k->stats;
 }
 
+const struct sp_latency *sp_gatekeeper_latency(const struct sp_gatekeeper *k)
+{
+	return &k->latency;
+}
+
 unsigned sp_gatekeeper_active(const struct sp_gatekeeper *k)
 {
 	return k->active_count;
@@ -269,6 +277,7 @@ void sp_gatekeeper_notified(struct sp_gatekeeper *k, struct sp_task *caller, con
 		return;
 	}
 	gate->id = notification->id;
+	gate->received = sp_clock();
 	gate->answered = gate->wide = false;
 	gate->held = NULL;
 	gate->exec = 0;
@@ -653,6 +662,16 @@ static void on_read(struct sp_gate *gate)
 	judge(gate, gate->read_result);
 }
 
+static int answer(struct sp_gate *gate, int err)
+{
+	struct sp_gatekeeper *k = gate->keeper;
+
+	gate->answered = true;
+	if (gate->received != 0)
+		sp_latency_add(&k->latency, (uint64_t)(sp_clock() - gate->received));
+	return sp_listener_answer(k->listener, gate->id, err);
+}
+
 /* Answers so that the caller stops before it runs a single instruction of its program. The interrupt comes first: it stays
  * pending while the caller waits killably, and an exec that fails at once cannot get away. Before 6.18 a reply could be lost
  * to an interrupt that came before the caller had noticed that it was received (should_sleep_killable() in kernel/seccomp.c);
@@ -667,8 +686,7 @@ static int answer_and_stop(struct sp_gate *gate, int err)
 		return sent;
 	if (first)
 		(void)sp_tracer_interrupt(k->tools.tracer, gate->caller);
-	gate->answered = true;
-	sent = sp_listener_answer(k->listener, gate->id, err);
+	sent = answer(gate, err);
 	if (sent == 0 && !first)
 		(void)sp_tracer_interrupt(k->tools.tracer, gate->caller);
 	return sent;
@@ -700,8 +718,7 @@ static void refuse(struct sp_gate *gate, int err)
 
 	if ((gate->caller->mm->holds > own_hold || k->wide_holds > own_wide) && answer_and_stop(gate, err) == 0)
 		return;
-	gate->answered = true;
-	(void)sp_listener_answer(k->listener, gate->id, err);
+	(void)answer(gate, err);
 }
 
 /* The owner decides later, maybe much later: nobody waits for that but the caller. */
@@ -761,6 +778,7 @@ static void judge(struct sp_gate *gate, int err)
 		return;
 	}
 	if (j.verdict == SP_LATER) {
+		gate->received = 0; /* how long a person thinks says nothing of us */
 		wait_for_owner(gate, &guard, j.exec);
 		return;
 	}
