@@ -172,14 +172,9 @@ static bool parse_number(const char *text, int64_t *number)
 	return errno == 0 && end != text && *end == '\0' && *number >= 0 && text[0] >= '0' && text[0] <= '9';
 }
 
-static void close_query(struct sp_query **query)
-{
-	sp_query_close(*query);
-}
-
 static int show(const struct options *options, struct sp_error *e)
 {
-	sp_cleanup(close_query) struct sp_query *query = NULL;
+	cleanup_query struct sp_query *query = NULL;
 	struct log_view view = {
 		.denied = options->denied,
 		.json = options->json,

@@ -80,11 +80,6 @@ static void tell(void *data, const char *sentence)
 	(void)fail(sentence);
 }
 
-static void close_query(struct sp_query **query)
-{
-	sp_query_close(*query);
-}
-
 static void free_lesson(struct sp_lesson **lesson)
 {
 	sp_lesson_free(*lesson);
@@ -127,7 +122,7 @@ static int write_file(const struct options *options, const char *text, size_t si
 
 static int learn(const struct options *options, struct sp_error *e)
 {
-	sp_cleanup(close_query) struct sp_query *query = NULL;
+	cleanup_query struct sp_query *query = NULL;
 	sp_cleanup(free_lesson) struct sp_lesson *lesson = sp_lesson_new();
 	struct sp_lesson_summary summary;
 	cleanup_free char *text = NULL;

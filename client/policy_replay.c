@@ -130,11 +130,6 @@ static void tell(void *data, const char *sentence)
 	(void)fail(sentence);
 }
 
-static void close_query(struct sp_query **query)
-{
-	sp_query_close(*query);
-}
-
 static void release(struct replay *replay)
 {
 	for (size_t i = 0; i < replay->change_count; i++) {
@@ -342,7 +337,7 @@ static int ignore_job(void *data, const struct sp_log_job *job)
 
 static int run(struct replay *replay, struct sp_error *e)
 {
-	sp_cleanup(close_query) struct sp_query *query = NULL;
+	cleanup_query struct sp_query *query = NULL;
 	struct sp_exec_filter filter = {0};
 
 	int ret = sp_policy_load(replay->file, &replay->policy, e);

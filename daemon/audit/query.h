@@ -6,6 +6,7 @@
 #define SP_AUDIT_QUERY_H
 
 #include "audit/audit.h"
+#include "util/cleanup.h"
 
 struct sp_query;
 
@@ -15,6 +16,12 @@ struct sp_query;
 [[nodiscard]] int sp_query_open(const char *path, void (*tell)(void *data, const char *sentence), void *data,
 				struct sp_query **out, struct sp_error *e);
 void sp_query_close(struct sp_query *query); /* NULL is fine */
+
+static inline void sp_query_leave(struct sp_query **query)
+{
+	sp_query_close(*query);
+}
+#define cleanup_query sp_cleanup(sp_query_leave)
 
 /* Takes in what supervisors left that died since. 0, or -errno. */
 [[nodiscard]] int sp_query_recover(struct sp_query *query, struct sp_error *e);

@@ -67,17 +67,16 @@ uint64_t sp_keyed_sum(const uint64_t key[static 2], const void *bytes, size_t si
 
 void sp_approve(const struct sp_inspection *in, const uint64_t key[static 2], struct sp_approval *approval)
 {
-	const struct sp_file *file = in->interpreter.fd >= 0 ? &in->interpreter : &in->file;
-	const struct sp_strings *argv = in->final_argv.count > 0 ? &in->final_argv : &in->argv;
-	const bool empty = argv->count == 0; /* since 5.18 the kernel makes an empty argv one empty string */
+	const struct sp_file *file = sp_inspection_program(in);
+	const struct sp_strings *argv = sp_inspection_words(in);
 
 	*approval = (struct sp_approval){0};
 	if (file->fd < 0)
 		return;
 	approval->device = file->st.st_dev;
 	approval->inode = file->st.st_ino;
-	approval->argv_size = empty ? 1 : argv->size;
-	approval->argv_sum = sp_keyed_sum(key, empty ? "" : argv->data, approval->argv_size);
+	approval->argv_size = argv->size;
+	approval->argv_sum = sp_keyed_sum(key, argv->data, argv->size);
 	if (in->envp_address == 0)
 		return;
 	approval->envp_size = in->envp.size;

@@ -90,6 +90,20 @@ void sp_inspection_ask(struct sp_inspection *in, const struct sp_inspection *oth
 	in->home = other->home;
 }
 
+const struct sp_file *sp_inspection_program(const struct sp_inspection *in)
+{
+	return in->interpreter.fd >= 0 ? &in->interpreter : &in->file;
+}
+
+const struct sp_strings *sp_inspection_words(const struct sp_inspection *in)
+{
+	/* since 5.18 the kernel makes an empty argv one empty string */
+	static const struct sp_strings no_words = {.data = (char *)"", .size = 1, .count = 1};
+	const struct sp_strings *words = in->final_argv.count > 0 ? &in->final_argv : &in->argv;
+
+	return words->count > 0 ? words : &no_words;
+}
+
 struct sp_kinds *sp_kinds_new(void)
 {
 	return calloc(1, sizeof(struct sp_kinds));

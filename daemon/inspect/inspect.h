@@ -60,6 +60,10 @@ void sp_kinds_ran(struct sp_kinds *kinds, const struct sp_inspection *in);
 /* Puts the question of another inspection, not its answer. */
 void sp_inspection_ask(struct sp_inspection *in, const struct sp_inspection *other);
 
+/* What must run, if it succeeds: the file (of a script: its interpreter) and the words. Owned by in, or constant. */
+const struct sp_file *sp_inspection_program(const struct sp_inspection *in);
+const struct sp_strings *sp_inspection_words(const struct sp_inspection *in);
+
 /* Two inspections of one execve, both complete: what is not the same, byte for byte, as a few words for a person; NULL: all is.
  * Files are the same if they are the same inode by the same name, and nobody has changed it in between (size and ctime). */
 const char *sp_inspection_difference(const struct sp_inspection *before, const struct sp_inspection *after);

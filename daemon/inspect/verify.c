@@ -19,12 +19,10 @@ static bool same_on_stack(pid_t tgid, uint64_t stack, const struct sp_strings *e
 static bool same_words(pid_t tgid, const char *what, const struct sp_strings *expected);
 static bool is_binfmt_misc(const struct sp_inspection *in, pid_t tgid, const struct stat *exe);
 
-static const struct sp_strings no_words = {.data = (char *)"", .size = 1, .count = 1};
-
 bool sp_verify(const struct sp_inspection *in, pid_t tgid, uint64_t stack, char *detail, size_t size)
 {
-	const struct sp_file *file = in->interpreter.fd >= 0 ? &in->interpreter : &in->file;
-	const struct sp_strings *argv = in->final_argv.count > 0 ? &in->final_argv : &in->argv;
+	const struct sp_file *file = sp_inspection_program(in);
+	const struct sp_strings *argv = sp_inspection_words(in);
 	char path[SP_PROC_NAME];
 	struct stat exe;
 
@@ -34,8 +32,6 @@ bool sp_verify(const struct sp_inspection *in, pid_t tgid, uint64_t stack, char 
 		(void)snprintf(detail, size, "the program that runs cannot be looked at: %s", strerror(-err));
 		return false;
 	}
-	if (argv->count == 0)
-		argv = &no_words; /* since 5.18 the kernel makes an empty argv one empty string */
 	if (exe.st_dev != file->st.st_dev || exe.st_ino != file->st.st_ino) {
 		if (is_binfmt_misc(in, tgid, &exe))
 			return true;
