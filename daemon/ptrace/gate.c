@@ -718,7 +718,7 @@ static bool needs_no_stop(const struct sp_gate *gate)
 {
 	const struct sp_gatekeeper *k = gate->keeper;
 
-	return gate->in->has_run && gate->caller->traced && !gate->caller->process->one_shot && gate->held == NULL &&
+	return gate->in->has_run && gate->caller->traced && !gate->caller->process->one_shot &&
 	       gate->caller->mm->holds == 0 && k->wide_holds == 0;
 }
 
