@@ -28,6 +28,7 @@ RUN_PACKAGES := curl
 TEST_PACKAGES := libcriterion-dev gdb strace
 LIVENESS_PACKAGES := bc binutils bsdutils debhelper default-jdk-headless dpkg-dev expect fakeroot gdb git golang-go \
 	nodejs parallel perl procps python3 strace util-linux
+LEARN_PACKAGES := git python3 python3-pytest xz-utils
 BENCH_PACKAGES := bubblewrap dash strace sudo xz-utils
 
 # What a program built in this tree finds by name without being installed; `make install` sets the final place.
@@ -92,7 +93,7 @@ endif
 say = $(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),,@echo '  $(1)  $(2)')
 quiet := $(if $(V),,@)
 
-.PHONY: all run test check torture liveness stress bench install clean help deps format force
+.PHONY: all run test check torture liveness stress learn bench install clean help deps format force
 
 all: $(BUILD)/sallyport $(BUILD)/sallyportd ## the two programs, in build/ (the default)
 
@@ -221,6 +222,12 @@ stress: ## 10,000 kills at every state, and the sizes of a big job; FULL=1: the 
 	@scripts/packages $(BUILD_PACKAGES)
 	@$(again) all $(STRESS) $(PROGRAMS)
 	@tests/stress/run $(BUILD)
+
+learn: ## policies learned from real work: two packages built, npm, git and tests (CASES='sed npm', KEEP=DIRECTORY)
+	@scripts/packages $(BUILD_PACKAGES)
+	@scripts/packages $(LEARN_PACKAGES) || echo 'Cases that need these are skipped.'
+	@$(again) all
+	@tests/learn/run $(BUILD) $(CASES)
 
 bench: ## what supervision costs, beside native, a floor and others (ROUNDS=, ROWS='execstorm build', QUICK=1)
 	@scripts/packages $(BUILD_PACKAGES)

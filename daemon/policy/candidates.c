@@ -296,3 +296,8 @@ bool sp_is_first_way(const struct sp_policy *policy, const struct sp_program_fil
 		return false;
 	return passed || !earlier_glob(&rule->program.paths, file->path, glob, &passed);
 }
+
+bool sp_policy_searches(const struct sp_policy *policy, const char *path)
+{
+	return sp_directories_have(policy->directories, path);
+}

@@ -103,6 +103,10 @@ void sp_policy_free(struct sp_policy *policy); /* by the last who holds it; NULL
 /* Decides one exec. Never fails: what cannot be matched is not allowed by a rule. Allocates nothing. */
 void sp_policy_decide(const struct sp_policy *policy, const struct sp_exec *exec, struct sp_decision *decision);
 
+/* Whether a plain name in a rule can stand for this canonical path by the path's own name: its directory is one that the policy
+ * searches. A link there with another name is not what is asked. */
+bool sp_policy_searches(const struct sp_policy *policy, const char *path);
+
 /* True if some rule looks at the environment, or a plugin may; otherwise envp need not be read. */
 bool sp_policy_wants_env(const struct sp_policy *policy);
 

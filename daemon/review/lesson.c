@@ -37,6 +37,9 @@ static void free_job(struct sp_lesson_job *job)
 	free(job->work);
 	free(job->policy);
 	free(job->pids);
+	for (size_t i = 0; i < job->template_count; i++)
+		free(job->templates[i].name);
+	free(job->templates);
 	free(job);
 }
 
@@ -57,10 +60,10 @@ static void free_policy_ptr(struct sp_policy **policy)
 
 struct sp_lesson *sp_lesson_new(void)
 {
-	static const char any_name[] = "version: 1\nexec: {rules: [{id: any, program: '*', action: allow}]}\n";
+	static const char nothing[] = "version: 1\n";
 	sp_cleanup(free_lesson_ptr) struct sp_lesson *lesson = calloc(1, sizeof *lesson);
 
-	if (lesson == NULL || sp_policy_parse(any_name, strlen(any_name), "probe", &lesson->probe, NULL) < 0)
+	if (lesson == NULL || sp_policy_parse(nothing, strlen(nothing), "probe", &lesson->probe, NULL) < 0)
 		return NULL;
 	return sp_steal_ptr(lesson);
 }
@@ -146,6 +149,44 @@ static int out_of_memory(struct sp_error *e)
 	return sp_fail(e, ENOMEM, "out of memory");
 }
 
+/* Its name's X stand for what varies; fewer than three are no template for mktemp(1) either,
+ * and without a beginning it could be anything. */
+static bool add_template(struct sp_lesson_job *job, const char *word)
+{
+	const char *slash = strrchr(word, '/'), *name = slash != NULL ? slash + 1 : word;
+	const char *last = strrchr(name, 'X');
+	size_t size = 0;
+
+	while (last != NULL && last >= name && *last == 'X')
+		size++, last--;
+	if (size < 3 || last + 1 == name)
+		return true;
+	char *beginning = strndup(name, (size_t)(last + 1 - name));
+	if (beginning == NULL)
+		return false;
+	if (sp_push(job->templates, job->template_count, {.name = beginning, .varying = size}))
+		return true;
+	free(beginning);
+	return false;
+}
+
+/* What mktemp(1) was asked for will be called otherwise the next time. */
+static int see_template(void *data, const struct sp_log_exec *exec)
+{
+	struct sp_lesson_job *job = data;
+	static const char program[] = "/mktemp";
+	const size_t size = strlen(program);
+	const char *end = exec->argv.data + exec->argv.size;
+
+	if (exec->resolved.size < size || memcmp(exec->resolved.data + exec->resolved.size - size, program, size) != 0)
+		return 0;
+	for (const char *at = exec->argv.data; at < end; at += strlen(at) + 1) {
+		if (!add_template(job, at))
+			return 1;
+	}
+	return 0;
+}
+
 static int read_job(struct sp_query *query, int64_t number, struct sp_lesson_job *job, struct sp_error *e)
 {
 	int ret = sp_query_job(query, number, set_job, job, e);
@@ -158,23 +199,18 @@ static int read_job(struct sp_query *query, int64_t number, struct sp_lesson_job
 		qsort(job->pids, job->pid_count, sizeof *job->pids, compare_pids);
 	job->places.pids = job->pids;
 	job->places.pid_count = job->pid_count;
+	ret = sp_query_execs(query, &(struct sp_exec_filter){.job = number}, see_template, job, e);
+	if (ret != 0)
+		return ret > 0 ? out_of_memory(e) : ret;
+	job->places.templates = job->templates;
+	job->places.template_count = job->template_count;
 	return 0;
-}
-
-static bool has_name(const struct sp_lesson *lesson, const char *path)
-{
-	const char *argv[] = {path};
-	const struct sp_exec exec = {.path = path, .argv = argv, .argc = 1};
-	struct sp_decision decision;
-
-	sp_policy_decide(lesson->probe, &exec, &decision);
-	return decision.action == SP_ALLOW;
 }
 
 static char *pattern_of(const struct sp_lesson *lesson, const struct sp_lesson_job *job, const struct sp_exec *exec,
 			bool *named)
 {
-	*named = !exec->anonymous && has_name(lesson, exec->path);
+	*named = !exec->anonymous && sp_policy_searches(lesson->probe, exec->path);
 	return *named ? sp_pattern_argument(&(struct sp_places){0}, strrchr(exec->path, '/') + 1, SP_KEEP_NAMES)
 		      : sp_pattern_path(&job->places, exec->path);
 }
@@ -601,6 +637,19 @@ static bool try_rules(struct sp_lesson *lesson, const struct sp_policy *policy, 
 	return good;
 }
 
+/* Of what ran: a program that no rule allows, however wide. NULL: none. */
+static const char *find_refused(const struct sp_lesson *lesson)
+{
+	for (size_t i = 0; i < lesson->student_count; i++) {
+		const struct sp_student *student = &lesson->students[i];
+		for (size_t u = 0; u < student->usage_count; u++) {
+			if (student->usage[u].ran && student->usage[u].rule == SIZE_MAX)
+				return student->path;
+		}
+	}
+	return NULL;
+}
+
 static void sum_up(const struct sp_lesson *lesson, struct sp_lesson_rules *rules)
 {
 	for (size_t i = 0; i < lesson->student_count; i++) {
@@ -647,6 +696,9 @@ int sp_lesson_write(struct sp_lesson *lesson, FILE *out, struct sp_lesson_summar
 		good = try_rules(lesson, policy, &rules);
 		if (!good)
 			continue;
+		const char *refused = find_refused(lesson);
+		if (refused != NULL)
+			return sp_fail(e, ENOTSUP, "no rule that can be written allows %s", refused);
 		sum_up(lesson, &rules);
 		ret = parse_rules(lesson, &rules, true, &whole, e);
 		if (ret < 0)

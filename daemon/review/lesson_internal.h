@@ -16,6 +16,8 @@ struct sp_lesson_job {
 	struct sp_places places;
 	pid_t *pids;
 	size_t pid_count;
+	struct sp_template *templates;
+	size_t template_count;
 	size_t execs, refused, failed;
 };
 
@@ -66,7 +68,7 @@ struct sp_lesson {
 	size_t student_count;
 	char **foreign; /* paths that no rule can allow, sorted */
 	size_t foreign_count;
-	struct sp_policy *probe; /* tells whether a program can be given by its name */
+	struct sp_policy *probe; /* an empty one: where names are searched */
 };
 
 enum sp_lesson_kind {

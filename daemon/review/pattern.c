@@ -28,7 +28,7 @@ struct writing {
 /* Writes what stands for the beginning of text, and gives its length; 0: it is not what this one knows. */
 typedef size_t recogniser(struct writing *w, const char *text);
 
-static recogniser take_work, take_temporary, take_uuid, take_date, take_word, take_character;
+static recogniser take_work, take_template, take_temporary, take_uuid, take_date, take_word, take_character;
 
 static char *finish(FILE **out, char **text)
 {
@@ -64,8 +64,8 @@ static void put_literally(struct writing *w, const char *text, size_t size)
 /* What a recogniser knows may go on beyond size: how much was taken. */
 static size_t put(struct writing *w, const char *text, size_t size)
 {
-	static recogniser *const recognisers[] = {take_work, take_temporary, take_uuid,
-						  take_date, take_word,      take_character};
+	static recogniser *const recognisers[] = {take_work, take_template, take_temporary, take_uuid,
+						  take_date, take_word,     take_character};
 	const char *at = text;
 
 	while (at < text + size) {
@@ -197,6 +197,26 @@ static size_t take_temporary(struct writing *w, const char *text)
 		put_star(w);
 		put_literally(w, name + size - ending, ending);
 		return before + size;
+	}
+	return 0;
+}
+
+/* A name, or what begins one. */
+static size_t take_template(struct writing *w, const char *text)
+{
+	if (!begins(w, text, is_component))
+		return 0;
+	for (size_t i = 0; i < w->places->template_count; i++) {
+		const struct sp_template *template = &w->places->templates[i];
+		const size_t given = strlen(template->name);
+		if (strncmp(text, template->name, given) != 0 || span(text + given, is_alnum) < template->varying ||
+		    strspn(text + given, "X") >= template->varying)
+			continue;
+		put_literally(w, text, given);
+		for (size_t x = 0; x < template->varying; x++)
+			(void)fputc('?', w->out);
+		w->starred = false;
+		return given + template->varying;
 	}
 	return 0;
 }
@@ -454,7 +474,8 @@ char *sp_pattern_path(const struct sp_places *places, const char *path)
 	size_t size;
 	cleanup_file FILE *out = open_memstream(&text, &size);
 	/* The working directory stands in front once: what is below it may be called the same. */
-	const struct sp_places rest = {.pids = places->pids, .pid_count = places->pid_count};
+	struct sp_places rest = *places;
+	rest.work = NULL;
 	struct writing w = {.places = &rest, .out = out, .start = path};
 
 	if (out == NULL)

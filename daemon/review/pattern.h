@@ -1,6 +1,6 @@
 /* What a recorded word may look like the next time: a glob that keeps what a person chose and lets go of what a machine did.
  *
- * Let go of are: the job's working directory, temporary names, numbers of four digits and more, process ids, dates, hashes.
+ * Let go of are: the job's working directory, temporary names (below /tmp and the like, or of a known template), numbers of four digits and more, process ids, dates, hashes.
  * The same word gives the same pattern; the word itself always matches it. */
 #ifndef SP_REVIEW_PATTERN_H
 #define SP_REVIEW_PATTERN_H
@@ -9,11 +9,19 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+/* A file name that somebody asked mktemp(1) for: how it begins, and how many characters behind that vary. */
+struct sp_template {
+	char *name;
+	size_t varying;
+};
+
 /* What varies from one run to the next, of one job. */
 struct sp_places {
 	const char *work; /* its working directory; NULL: none that says anything */
 	const pid_t *pids; /* of its processes, ascending */
 	size_t pid_count;
+	const struct sp_template *templates;
+	size_t template_count;
 };
 
 enum sp_generality {

@@ -100,6 +100,24 @@ sp_lab_test(learn, what_is_not_copied)
 			   lesson.out.data);
 }
 
+/* A name that mktemp(1) makes is another one the next time, wherever it is. */
+sp_lab_test(learn, names_from_a_template)
+{
+	static const char script[] = "t=$(mktemp ./confXXXXXX) && sed p $t && cat ./conf/it";
+	cleanup_outcome struct sp_outcome prepared = sp_run(lab, NULL, sp_argv("sh", "-c", "mkdir conf && >conf/it"));
+	cleanup_outcome struct sp_outcome recorded = sp_supervise(lab, NULL, sp_argv("sh", "-c", script));
+	sp_assert_ended(&prepared, 0, "prepared");
+	sp_assert_ended(&recorded, 0, "recorded");
+	cleanup_outcome struct sp_outcome lesson = learn(lab);
+	sp_assert_ended(&lesson, 0, lesson.err.data);
+	cleanup_outcome struct sp_outcome again = under(lab, learned(lab), script);
+	cleanup_outcome struct sp_outcome other =
+		under(lab, learned(lab), "t=$(mktemp ./confXXXXXX) && cat ./conf/it; sed p ./confidence/x");
+
+	sp_assert_ended(&again, 0, again.err.data);
+	cr_assert_neq(other.status, 0, "another script was allowed");
+}
+
 sp_lab_test(learn, usage)
 {
 	cleanup_outcome struct sp_outcome recorded = sp_supervise(lab, NULL, sp_argv("true"));
