@@ -7,11 +7,14 @@
 #include "policy/policy.h"
 #include "util/cleanup.h"
 #include "util/printable.h"
+#include "when.h"
 
 #include <dirent.h>
 #include <getopt.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
@@ -29,9 +32,18 @@ static const char help[] =
 	"  -j, --job JOB      the job of this number, `last` (the default), or `all`\n"
 	"  -n, --lines N      only the last N (with -f: 10 to begin with)\n"
 	"  -f, --follow       go on with what comes, of all jobs unless --job is given, until Ctrl-C\n"
+	"      --program GLOB only what ran a file of this name or, with a slash, path\n"
+	"      --rule ID      only what this rule decided\n"
+	"      --decision D   only allow, ask, deny or kill; or what failed, or was no match for what was approved "
+	"(mismatch)\n"
+	"      --user USER    only of this user's jobs\n"
+	"      --since TIME, --until TIME\n"
+	"                     only of that time: " SP_WHEN "\n"
 	"      --tree         the job's process tree, with what each process ran and how it ended\n"
 	"      --summary      the job in figures\n"
 	"      --json         one JSON object a line, with everything that is recorded\n"
+	"      --perfetto FILE, --dot FILE\n"
+	"                     the job's processes over time for https://ui.perfetto.dev, or as a graph for dot(1)\n"
 	"      --full         do not cut long command lines\n"
 	"      --audit FILE   the audit database (default: $XDG_STATE_HOME/sallyport/audit.db)\n"
 	"  -h, --help         this text\n"
@@ -43,10 +55,13 @@ static const char help[] =
 	"refused with the errno; KILL was ended. Bytes that could steer a terminal are shown as escapes.\n"
 	"Colours are for terminals, and not when NO_COLOR is set. Exit status: 0, or 125 if log itself failed.\n";
 
-enum { TREE = 256, SUMMARY, JSON, FULL, AUDIT };
+enum { TREE = 256, SUMMARY, JSON, FULL, AUDIT, PROGRAM, RULE, DECISION, USER, SINCE, UNTIL, PERFETTO, DOT };
 
 struct options {
 	bool denied, json, follow, tree, summary, full;
+	struct sp_exec_filter only;
+	uid_t user;
+	const char *perfetto, *dot; /* files */
 	const char *job; /* NULL: not given */
 	int64_t lines; /* -1: not given */
 	const char *audit;
@@ -61,6 +76,9 @@ struct progress {
 };
 
 static int parse(int argc, char **argv, struct options *options);
+static bool parse_decision(const char *text, enum sp_exec_kind *kind);
+static bool parse_user(const char *text, uid_t *uid);
+static bool is_filtered(const struct sp_exec_filter *only);
 static int usage_error(const char *what, const char *word);
 static bool parse_number(const char *text, int64_t *number);
 static int show(const struct options *options, struct sp_error *e);
@@ -100,6 +118,14 @@ static int parse(int argc, char **argv, struct options *options)
 		{"summary", no_argument, NULL, SUMMARY},
 		{"json", no_argument, NULL, JSON},
 		{"full", no_argument, NULL, FULL},
+		{"program", required_argument, NULL, PROGRAM},
+		{"rule", required_argument, NULL, RULE},
+		{"decision", required_argument, NULL, DECISION},
+		{"user", required_argument, NULL, USER},
+		{"since", required_argument, NULL, SINCE},
+		{"until", required_argument, NULL, UNTIL},
+		{"perfetto", required_argument, NULL, PERFETTO},
+		{"dot", required_argument, NULL, DOT},
 		{"audit", required_argument, NULL, AUDIT},
 		{"help", no_argument, NULL, 'h'},
 		{0},
@@ -134,6 +160,33 @@ static int parse(int argc, char **argv, struct options *options)
 		case FULL:
 			options->full = true;
 			break;
+		case PROGRAM:
+			options->only.program = optarg;
+			break;
+		case RULE:
+			options->only.rule = optarg;
+			break;
+		case DECISION:
+			if (!parse_decision(optarg, &options->only.kind))
+				return usage_error("--decision is allow, ask, deny, kill, failed or mismatch, not",
+						   optarg);
+			break;
+		case USER:
+			if (!parse_user(optarg, &options->user))
+				return usage_error("there is no user", optarg);
+			options->only.user = &options->user;
+			break;
+		case SINCE:
+		case UNTIL:
+			if (!sp_parse_time(optarg, option == SINCE ? &options->only.since : &options->only.until))
+				return usage_error("a time is " SP_WHEN ", not", optarg);
+			break;
+		case PERFETTO:
+			options->perfetto = optarg;
+			break;
+		case DOT:
+			options->dot = optarg;
+			break;
 		case AUDIT:
 			options->audit = optarg;
 			break;
@@ -148,11 +201,53 @@ static int parse(int argc, char **argv, struct options *options)
 	}
 	if (optind < argc)
 		return usage_error("takes no arguments, but was given", argv[optind]);
-	if (options->tree + options->summary + options->follow > 1)
-		return usage_error("only one at a time of", "--tree, --summary and --follow");
-	if ((options->tree || options->summary) && (options->denied || options->lines >= 0))
-		return usage_error("neither --denied nor -n goes with", options->tree ? "--tree" : "--summary");
+	const bool whole = options->tree || options->summary || options->perfetto != NULL || options->dot != NULL;
+	if (options->tree + options->summary + options->follow + (options->perfetto != NULL) + (options->dot != NULL) >
+	    1)
+		return usage_error("only one at a time of", "--tree, --summary, --perfetto, --dot and --follow");
+	if (whole && (options->denied || options->lines >= 0 || is_filtered(&options->only)))
+		return usage_error("neither a filter nor -n goes with", options->tree               ? "--tree"
+									: options->summary          ? "--summary"
+									: options->perfetto != NULL ? "--perfetto"
+												    : "--dot");
 	return -1;
+}
+
+static bool parse_decision(const char *text, enum sp_exec_kind *kind)
+{
+	static const char *const names[] = {
+		[SP_EXECS_ALLOW] = "allow", [SP_EXECS_ASK] = "ask",       [SP_EXECS_DENY] = "deny",
+		[SP_EXECS_KILL] = "kill",   [SP_EXECS_FAILED] = "failed", [SP_EXECS_MISMATCH] = "mismatch",
+	};
+
+	for (size_t i = 1; i < sizeof names / sizeof *names; i++) {
+		if (strcmp(names[i], text) == 0) {
+			*kind = (enum sp_exec_kind)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool parse_user(const char *text, uid_t *uid)
+{
+	int64_t number;
+	const struct passwd *user = getpwnam(text);
+
+	if (user != NULL) {
+		*uid = user->pw_uid;
+		return true;
+	}
+	if (!parse_number(text, &number) || number >= UINT32_MAX)
+		return false;
+	*uid = (uid_t)number;
+	return true;
+}
+
+static bool is_filtered(const struct sp_exec_filter *only)
+{
+	return only->kind != SP_EXECS_ALL || only->program != NULL || only->rule != NULL || only->user != NULL ||
+	       only->since != 0 || only->until != 0;
 }
 
 static int usage_error(const char *what, const char *word)
@@ -180,6 +275,7 @@ static int show(const struct options *options, struct sp_error *e)
 		.json = options->json,
 		.full = options->full,
 		.colour = use_colour(),
+		.only = options->only,
 	};
 
 	int ret = sp_query_open(options->audit, tell, NULL, &query, e);
@@ -194,6 +290,10 @@ static int show(const struct options *options, struct sp_error *e)
 		return log_summary(&view, e);
 	if (options->tree)
 		return log_tree(&view, e);
+	if (options->perfetto != NULL)
+		return log_perfetto(&view, options->perfetto, e);
+	if (options->dot != NULL)
+		return log_dot(&view, options->dot, e);
 	struct progress progress = {.view = &view, .e = e, .following = options->follow};
 	int64_t lines = options->lines;
 	if (lines < 0)
@@ -217,11 +317,14 @@ static int ignore_job(void *data, const struct sp_log_job *job)
 
 static int choose_job(const struct options *options, struct log_view *view, struct sp_error *e)
 {
-	const char *job = options->job != NULL ? options->job : options->follow ? "all" : "last";
+	/* Whoever asks for a time or a user thinks of no single job. */
+	const bool of_all =
+		options->follow || options->only.since != 0 || options->only.until != 0 || options->only.user != NULL;
+	const char *job = options->job != NULL ? options->job : of_all ? "all" : "last";
 
 	if (strcmp(job, "all") == 0) {
-		if (options->tree)
-			return sp_fail(e, EINVAL, "--tree shows one job");
+		if (options->tree || options->perfetto != NULL || options->dot != NULL)
+			return sp_fail(e, EINVAL, "--tree, --perfetto and --dot show one job");
 		return 0;
 	}
 	if (strcmp(job, "last") == 0) {
@@ -238,12 +341,12 @@ static int choose_job(const struct options *options, struct log_view *view, stru
 /* Those after the last that was shown, at most `lines` of them. */
 static int show_execs(struct progress *progress, int64_t lines, struct sp_error *e)
 {
-	const struct sp_exec_filter filter = {
-		.job = progress->view->job,
-		.refused = progress->view->denied,
-		.after = progress->last,
-		.last = lines == INT64_MAX ? 0 : lines,
-	};
+	struct sp_exec_filter filter = progress->view->only;
+
+	filter.job = progress->view->job;
+	filter.refused = progress->view->denied;
+	filter.after = progress->last;
+	filter.last = lines == INT64_MAX ? 0 : lines;
 
 	progress->held = false;
 	if (lines == 0)

@@ -1,5 +1,5 @@
-/* What the parts of `sallyport log` share: log.c (options, following), log_text.c, log_json.c, log_tree.c and
- * log_summary.c (the forms of output). Internal to them. */
+/* What the parts of `sallyport log` share: log.c (options, following), log_text.c, log_json.c, log_tree.c,
+ * log_summary.c, log_perfetto.c and log_dot.c (the forms of output). Internal to them. */
 #ifndef SP_CLIENT_LOG_H
 #define SP_CLIENT_LOG_H
 
@@ -14,6 +14,7 @@ struct log_view {
 	int64_t job; /* number; 0: all */
 	bool denied, json, full;
 	bool colour;
+	struct sp_exec_filter only; /* whatever else is asked for */
 };
 
 /* An exec as one record, with who asked where it was refused (text) or always (JSON). 0, or -errno with a sentence. */
@@ -22,6 +23,9 @@ struct log_view {
 
 /* The job's process tree; its counts. 0, or -errno with a sentence. */
 [[nodiscard]] int log_tree(const struct log_view *view, struct sp_error *e);
+/* The job's processes over time, as a trace for Perfetto, and as a graph for dot(1); "-": to standard output. */
+[[nodiscard]] int log_perfetto(const struct log_view *view, const char *file, struct sp_error *e);
+[[nodiscard]] int log_dot(const struct log_view *view, const char *file, struct sp_error *e);
 [[nodiscard]] int log_summary(const struct log_view *view, struct sp_error *e);
 
 /* Pieces of the text form. */

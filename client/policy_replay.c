@@ -8,11 +8,11 @@
 #include "util/cleanup.h"
 #include "util/json.h"
 #include "util/printable.h"
+#include "when.h"
 
 #include <getopt.h>
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 
 #define EXIT_CHANGES 1
 #define COMMAND_BYTES 150
@@ -60,31 +60,6 @@ static int fail(const char *text)
 	return SP_EXIT_FAILURE;
 }
 
-/* A time of day or an age, as ns since 1970; false: neither. */
-static bool parse_time(const char *text, int64_t *time_ns)
-{
-	static const char *const forms[] = {"%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"};
-	static const char units[] = "smhd";
-	static const int64_t seconds[] = {1, 60, 3600, 86400};
-	char *end;
-	const long long age = strtoll(text, &end, 10);
-	const char *unit = end != text && end[0] != '\0' && end[1] == '\0' ? strchr(units, end[0]) : NULL;
-
-	if (unit != NULL && age >= 0 && age < 1000000) {
-		*time_ns = ((int64_t)time(NULL) - age * seconds[unit - units]) * 1000000000;
-		return true;
-	}
-	for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-		struct tm local = {.tm_isdst = -1};
-		const char *rest = strptime(text, forms[i], &local);
-		if (rest != NULL && *rest == '\0') {
-			*time_ns = (int64_t)mktime(&local) * 1000000000;
-			return true;
-		}
-	}
-	return false;
-}
-
 /* The exit status, or -1 to go on. */
 static int parse(int argc, char **argv, struct replay *replay)
 {
@@ -102,7 +77,7 @@ static int parse(int argc, char **argv, struct replay *replay)
 			replay->job = optarg;
 			break;
 		case SINCE:
-			if (!parse_time(optarg, &replay->since))
+			if (!sp_parse_time(optarg, &replay->since))
 				return fail("--since takes a time (2026-11-27 08:30) or an age (30m, 12h, 7d)");
 			break;
 		case JSON:

@@ -234,31 +234,94 @@ static const char *newer_columns(const struct sp_query *query)
 /* Word for word the condition of the partial index. */
 #define REFUSED " AND (action >= 2 OR verify = 2)"
 
+static const char *const kinds[] = {
+	[SP_EXECS_ALL] = "",
+	[SP_EXECS_ALLOW] = " AND e.action = 0",
+	[SP_EXECS_ASK] = " AND e.action = 1",
+	[SP_EXECS_DENY] = " AND e.action = 2",
+	[SP_EXECS_KILL] = " AND e.action = 3",
+	[SP_EXECS_FAILED] = " AND e.result = 3",
+	[SP_EXECS_MISMATCH] = " AND e.verify = 2",
+};
+
+/* What the filter asks for besides job and ids; parameters from ?4 on. */
+static void print_conditions(FILE *out, const struct sp_exec_filter *filter)
+{
+	(void)fputs(kinds[filter->kind], out);
+	if (filter->refused)
+		(void)fputs(REFUSED, out);
+	if (filter->program != NULL)
+		(void)fputs(" AND CAST(coalesce(e.resolved, e.path) AS TEXT) GLOB ?4", out);
+	if (filter->rule != NULL)
+		(void)fputs(" AND e.rule = ?5", out);
+	if (filter->since != 0)
+		(void)fputs(" AND e.time >= ?6", out);
+	if (filter->until != 0)
+		(void)fputs(" AND e.time < ?7", out);
+	if (filter->user != NULL)
+		(void)fputs(" AND e.job IN (SELECT number FROM jobs WHERE uid = ?8)", out);
+}
+
+static int bind_conditions(sqlite3_stmt *statement, const struct sp_exec_filter *filter)
+{
+	if (filter->program != NULL) {
+		cleanup_free char *glob = NULL;
+		if (asprintf(&glob, "%s%s", strchr(filter->program, '/') == NULL ? "*/" : "", filter->program) < 0) {
+			glob = NULL;
+			return -ENOMEM;
+		}
+		if (sqlite3_bind_text(statement, 4, glob, -1, SQLITE_TRANSIENT) != SQLITE_OK)
+			return -ENOMEM;
+	}
+	if (filter->rule != NULL)
+		(void)sqlite3_bind_text(statement, 5, filter->rule, -1, SQLITE_STATIC);
+	if (filter->since != 0)
+		(void)sqlite3_bind_int64(statement, 6, filter->since);
+	if (filter->until != 0)
+		(void)sqlite3_bind_int64(statement, 7, filter->until);
+	if (filter->user != NULL)
+		(void)sqlite3_bind_int64(statement, 8, *filter->user);
+	return 0;
+}
+
+static char *print_query(const struct sp_query *query, const struct sp_exec_filter *filter)
+{
+	cleanup_free char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	if (out == NULL)
+		return NULL;
+	/* A job's execs are spread among those of others, so its own index finds them, in which keys grow as ids do;
+	 * unless the ids already narrow it down. The + keeps SQLite from walking all ids. */
+	const bool by_key = filter->job != 0 && filter->after == 0 && !filter->refused;
+	const bool newest = filter->last > 0;
+	(void)fprintf(out, "%s" EXECS " WHERE %se.id > ?2%s", newest ? "SELECT * FROM (" : "", newer_columns(query),
+		      by_key ? "+" : "", filter->job != 0 ? " AND e.job = ?1" : "");
+	print_conditions(out, filter);
+	(void)fprintf(out, " ORDER BY %s%s LIMIT ?3%s", by_key ? "e.key" : "e.id", newest ? " DESC" : "",
+		      newest ? ") ORDER BY id" : "");
+	return fclose(out) == 0 ? sp_steal_ptr(text) : NULL;
+}
+
 int sp_query_execs(struct sp_query *query, const struct sp_exec_filter *filter,
 		   int (*visit)(void *data, const struct sp_log_exec *exec), void *data, struct sp_error *e)
 {
 	cleanup_statement sqlite3_stmt *statement = NULL;
-	cleanup_free char *text = NULL;
 	struct exec_visit context = {.visit = visit, .data = data};
+	cleanup_free char *text = print_query(query, filter);
 
-	/* A job's execs are spread among those of others, so its own index finds them, in which keys grow as ids do;
-	 * unless the ids already narrow it down. The + keeps SQLite from walking all ids. */
-	bool by_key = filter->job != 0 && filter->after == 0 && !filter->refused;
-	bool newest = filter->last > 0;
-	if (asprintf(&text, "%s" EXECS " WHERE %se.id > ?2%s%s ORDER BY %s%s LIMIT ?3%s",
-		     newest ? "SELECT * FROM (" : "", newer_columns(query), by_key ? "+" : "",
-		     filter->job != 0 ? " AND e.job = ?1" : "", filter->refused ? REFUSED : "",
-		     by_key ? "e.key" : "e.id", newest ? " DESC" : "", newest ? ") ORDER BY id" : "") < 0) {
-		text = NULL;
+	if (text == NULL)
 		return sp_fail(e, ENOMEM, "out of memory");
-	}
 	int ret = prepare(query, &statement, text, e);
 	if (ret < 0)
 		return ret;
 	if (filter->job != 0)
 		(void)sqlite3_bind_int64(statement, 1, filter->job);
 	(void)sqlite3_bind_int64(statement, 2, filter->after);
-	(void)sqlite3_bind_int64(statement, 3, newest ? filter->last : -1);
+	(void)sqlite3_bind_int64(statement, 3, filter->last > 0 ? filter->last : -1);
+	if (bind_conditions(statement, filter) < 0)
+		return sp_fail(e, ENOMEM, "out of memory");
 	return for_each(query, statement, exec_row, &context, e);
 }
 

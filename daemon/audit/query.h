@@ -74,9 +74,25 @@ struct sp_log_exec {
 /* True for what `log --denied` shows: refused by us, or killed because it was not what had been approved. */
 bool sp_log_refused(const struct sp_log_exec *exec);
 
+/* What of them shall be seen: by our decision, or by what became of it. */
+enum sp_exec_kind {
+	SP_EXECS_ALL,
+	SP_EXECS_ALLOW,
+	SP_EXECS_ASK,
+	SP_EXECS_DENY,
+	SP_EXECS_KILL,
+	SP_EXECS_FAILED,
+	SP_EXECS_MISMATCH
+};
+
 struct sp_exec_filter {
 	int64_t job; /* number; 0: all */
 	bool refused; /* only those */
+	enum sp_exec_kind kind;
+	const char *program; /* glob over canonical paths, or, without a slash, over file names; NULL: all */
+	const char *rule; /* id; NULL: all */
+	int64_t since, until; /* ns since 1970, until excluded; 0: no limit */
+	const uid_t *user; /* whose jobs; NULL: everybody's */
 	int64_t after; /* only ids above this one */
 	int64_t last; /* at most so many, the newest; 0: no limit */
 };

@@ -260,7 +260,7 @@ sp_lab_test(log, usage_errors)
 		{"-n", "-1", "takes a number of lines, not -1"},
 		{"--job", "\033[31m", "--job takes a job's number"},
 		{"--tree", "--summary", "only one at a time"},
-		{"--tree", "--denied", "neither --denied nor -n goes with --tree"},
+		{"--tree", "--denied", "neither a filter nor -n goes with --tree"},
 	};
 
 	run_job(lab);
@@ -294,4 +294,136 @@ sp_lab_test(log, bad_databases)
 		sp_assert_ended(&log, 125, cases[i].says);
 		assert_contains(&log.err, cases[i].says);
 	}
+}
+
+/* What is asked for, and nothing else. */
+sp_lab_test(log, filters)
+{
+	static const struct {
+		const char *option, *value, *has, *has_not;
+	} rows[] = {
+		{"--program", "id", "/id", "/cat"},
+		{"--program", "/usr/*/ca[t]", "/cat", "DENY"},
+		{"--rule", "who-are-you", "DENY EPERM", "ALLOW"},
+		{"--decision", "deny", "DENY EPERM", "ALLOW"},
+		{"--decision", "allow", "/cat", "DENY"},
+		{"--user", NULL, "/cat", NULL},
+		{"--user", "4294967294", NULL, "/"},
+		{"--since", "1h", "/cat", NULL},
+		{"--until", "2020-01-01", NULL, "/"},
+	};
+
+	sp_set_policy(lab, policy);
+	cleanup_outcome struct sp_outcome job = sp_supervise(lab, NULL, sp_argv("sh", "-c", "id; echo x | cat"));
+	sp_assert_ended(&job, 0, "the job");
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		const char *value = rows[i].value != NULL
+					    ? rows[i].value
+					    : sp_text(lab, "%ld", (long)sp_sql_number(lab, "SELECT uid FROM jobs"));
+		cleanup_outcome struct sp_outcome log = log_of(lab, rows[i].option, value);
+		sp_assert_ended(&log, 0, rows[i].option);
+		if (rows[i].has != NULL)
+			assert_contains(&log.out, rows[i].has);
+		if (rows[i].has_not != NULL)
+			cr_assert_null(strstr(log.out.data, rows[i].has_not), "%s %s: %s", rows[i].option, value,
+				       log.out.data);
+	}
+	cleanup_outcome struct sp_outcome bad = log_of(lab, "--decision", "perhaps");
+	cleanup_outcome struct sp_outcome nobody = log_of(lab, "--user", "no such user");
+	cleanup_outcome struct sp_outcome never = log_of(lab, "--since", "never");
+	sp_assert_ended(&bad, 125, "--decision");
+	sp_assert_ended(&nobody, 125, "--user");
+	sp_assert_ended(&never, 125, "--since");
+}
+
+static uint64_t take_varint(const unsigned char **at, const unsigned char *end)
+{
+	uint64_t value = 0;
+
+	for (unsigned shift = 0; *at < end && shift < 64; shift += 7) {
+		const unsigned char byte = *(*at)++;
+		value |= (uint64_t)(byte & 0x7f) << shift;
+		if ((byte & 0x80) == 0)
+			return value;
+	}
+	cr_assert(false, "a number without an end");
+	return 0;
+}
+
+struct packets {
+	size_t tracks, begins, ends, instants;
+};
+
+/* One message: fields[n] gets the last value of field n, or the place and size of what it holds. */
+static void take_fields(const unsigned char *at, const unsigned char *end, uint64_t numbers[static 64],
+			const unsigned char *places[static 64])
+{
+	while (at < end) {
+		const uint64_t key = take_varint(&at, end), field = key >> 3;
+		const uint64_t number = take_varint(&at, end);
+		cr_assert_lt(field, 64);
+		cr_assert((key & 7) == 0 || (key & 7) == 2);
+		numbers[field] = number;
+		if ((key & 7) == 2) {
+			cr_assert_leq(number, (uint64_t)(end - at));
+			places[field] = at;
+			at += number;
+		}
+	}
+	cr_assert_eq(at, end);
+}
+
+static void take_packet(const unsigned char *at, const unsigned char *end, struct packets *seen)
+{
+	uint64_t numbers[64] = {0}, inner[64] = {0};
+	const unsigned char *places[64] = {0}, *nowhere[64] = {0};
+
+	take_fields(at, end, numbers, places);
+	cr_assert_eq(numbers[10], 1, "the sequence");
+	if (places[60] != NULL) {
+		take_fields(places[60], places[60] + numbers[60], inner, nowhere);
+		cr_assert(inner[1] == 1 || inner[5] != 0, "a process has a parent");
+		seen->tracks++;
+		return;
+	}
+	cr_assert_not_null(places[11]);
+	cr_assert_neq(numbers[8], 0, "the time");
+	take_fields(places[11], places[11] + numbers[11], inner, nowhere);
+	seen->begins += inner[9] == 1;
+	seen->ends += inner[9] == 2;
+	seen->instants += inner[9] == 3;
+}
+
+/* A track for the job and for each process, slices that are closed, and what was refused. */
+sp_lab_test(log, exports)
+{
+	struct packets seen = {0};
+
+	sp_set_policy(lab, policy);
+	cleanup_outcome struct sp_outcome job =
+		sp_supervise(lab, NULL, sp_argv("sh", "-c", "id; echo \"$1\" | cat", "x", "a\x1b\"\\\xff"));
+	sp_assert_ended(&job, 0, "the job");
+	cleanup_outcome struct sp_outcome perfetto = log_of(lab, "--perfetto", "-");
+	cleanup_outcome struct sp_outcome dot = log_of(lab, "--dot", "-");
+	cleanup_outcome struct sp_outcome nowhere = log_of(lab, "--dot", "/nonesuch/file");
+
+	sp_assert_ended(&perfetto, 0, "--perfetto");
+	const unsigned char *at = (const unsigned char *)perfetto.out.data, *end = at + perfetto.out.size;
+	while (at < end) {
+		cr_assert_eq(take_varint(&at, end), 1 << 3 | 2, "a packet");
+		const uint64_t size = take_varint(&at, end);
+		cr_assert_leq(size, (uint64_t)(end - at));
+		take_packet(at, at + size, &seen);
+		at += size;
+	}
+	cr_assert_eq((int64_t)seen.tracks, 1 + sp_sql_number(lab, "SELECT count(*) FROM processes"));
+	cr_assert_eq(seen.begins, seen.ends);
+	cr_assert_geq(seen.begins, 4);
+	cr_assert_geq(seen.instants, 1); /* a shell goes on to the next directory */
+	sp_assert_ended(&dot, 0, "--dot");
+	assert_contains(&dot.out, "digraph job_1 {");
+	assert_contains(&dot.out, "DENY EPERM");
+	assert_contains(&dot.out, " -> ");
+	cr_assert_null(memchr(dot.out.data, 0x1b, dot.out.size));
+	sp_assert_ended(&nowhere, 125, "a place that is not there");
 }
