@@ -12,6 +12,9 @@
 [[nodiscard]] int sp_cmd_run(int argc, char **argv);
 [[nodiscard]] int sp_cmd_ps(int argc, char **argv);
 [[nodiscard]] int sp_cmd_kill(int argc, char **argv);
+[[nodiscard]] int sp_cmd_freeze(int argc, char **argv);
+[[nodiscard]] int sp_cmd_thaw(int argc, char **argv);
+[[nodiscard]] int sp_cmd_wait(int argc, char **argv);
 [[nodiscard]] int sp_cmd_log(int argc, char **argv);
 [[nodiscard]] int sp_cmd_policy(int argc, char **argv);
 [[nodiscard]] int sp_cmd_doctor(int argc, char **argv);

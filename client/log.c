@@ -4,6 +4,7 @@
  * waits for the database's files to change (inotify), not for time to pass. */
 #include "log.h"
 #include "client.h"
+#include "colour.h"
 #include "policy/policy.h"
 #include "util/cleanup.h"
 #include "util/printable.h"
@@ -88,7 +89,6 @@ static int show_exec(void *data, const struct sp_log_exec *exec);
 static int follow(struct progress *progress, int64_t lines, struct sp_error *e);
 static void tell(void *data, const char *sentence);
 static void tell_damaged(const char *path);
-static bool use_colour(void);
 
 int sp_cmd_log(int argc, char **argv)
 {
@@ -274,8 +274,8 @@ static int show(const struct options *options, struct sp_error *e)
 		.denied = options->denied,
 		.json = options->json,
 		.full = options->full,
-		.colour = use_colour(),
 		.only = options->only,
+		.colour = sp_use_colour(),
 	};
 
 	int ret = sp_query_open(options->audit, tell, NULL, &query, e);
@@ -513,13 +513,4 @@ static void tell_damaged(const char *path)
 	fprintf(stderr, "sallyport log: %zu damaged spool file%s in ", count, count == 1 ? "" : "s");
 	sp_print_argument(stderr, spool, strlen(spool));
 	fputs(": some records are lost; remove them when you have seen to it\n", stderr);
-}
-
-/* https://no-color.org */
-static bool use_colour(void)
-{
-	const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
-
-	return isatty(STDOUT_FILENO) == 1 && (no_color == NULL || no_color[0] == '\0') && term != NULL &&
-	       strcmp(term, "dumb") != 0;
 }

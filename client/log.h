@@ -4,6 +4,7 @@
 #define SP_CLIENT_LOG_H
 
 #include "audit/query.h"
+#include "colour.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -29,16 +30,12 @@ struct log_view {
 [[nodiscard]] int log_summary(const struct log_view *view, struct sp_error *e);
 
 /* Pieces of the text form. */
-enum log_colour { LOG_PLAIN, LOG_DIM, LOG_GREEN, LOG_YELLOW, LOG_RED };
-
 struct log_verdict {
 	char text[48]; /* "ALLOW", "FAILED ENOENT", "DENY EACCES", ... */
-	enum log_colour colour;
+	enum sp_colour colour;
 };
 
 struct log_verdict log_verdict(const struct sp_log_exec *exec);
-void log_start_colour(const struct log_view *view, enum log_colour colour);
-void log_end_colour(const struct log_view *view, enum log_colour colour);
 void log_print_time(int64_t nanoseconds);
 /* What ran, not what it called itself: the resolved file, its arguments, and argv[0] where it says another name. At
  * most about max_bytes (0: all). */

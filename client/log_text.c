@@ -25,13 +25,13 @@ int log_text_exec(const struct log_view *view, const struct sp_log_exec *exec, s
 	struct log_verdict verdict = log_verdict(exec);
 	size_t printed = 0;
 
-	log_start_colour(view, LOG_DIM);
+	sp_start_colour(view->colour, SP_DIM);
 	log_print_time(exec->time);
-	log_end_colour(view, LOG_DIM);
+	sp_end_colour(view->colour, SP_DIM);
 	printf(" %4" PRId64 " %7d ", exec->job, exec->pid != 0 ? exec->pid : exec->tid);
-	log_start_colour(view, verdict.colour);
+	sp_start_colour(view->colour, verdict.colour);
 	printf("%-13s", verdict.text);
-	log_end_colour(view, verdict.colour);
+	sp_end_colour(view->colour, verdict.colour);
 	putchar(' ');
 	log_print_command(exec, view->full ? 0 : LINE_BYTES);
 	putchar('\n');
@@ -102,32 +102,32 @@ static int print_ancestor(void *data, const struct sp_log_ancestor *ancestor)
 
 struct log_verdict log_verdict(const struct sp_log_exec *exec)
 {
-	struct log_verdict verdict = {.text = "ALLOW", .colour = LOG_GREEN};
+	struct log_verdict verdict = {.text = "ALLOW", .colour = SP_GREEN};
 	const char *word = NULL;
 	char number[16];
 	int err = 0;
 
 	if (exec->verify == SP_VERIFY_MISMATCH) {
 		word = "KILL MISMATCH";
-		verdict.colour = LOG_RED;
+		verdict.colour = SP_RED;
 	} else if (exec->action == SP_KILL) {
 		word = "KILL";
-		verdict.colour = LOG_RED;
+		verdict.colour = SP_RED;
 	} else if (exec->action == SP_DENY || exec->result == SP_RESULT_DENIED) {
 		word = "DENY";
 		err = exec->err != 0 ? exec->err : exec->result_err;
-		verdict.colour = LOG_RED;
+		verdict.colour = SP_RED;
 	} else if (exec->result == SP_RESULT_FAILED) {
 		word = "FAILED";
 		err = exec->result_err;
-		verdict.colour = LOG_YELLOW;
+		verdict.colour = SP_YELLOW;
 	} else if (exec->result != SP_RESULT_EXECED) {
 		static const char *const words[] = {[SP_RESULT_PENDING] = "PENDING",
 						    [SP_RESULT_RESTARTED] = "RESTARTED",
 						    [SP_RESULT_VANISHED] = "VANISHED"};
 		size_t result = (size_t)exec->result;
 		word = result < sizeof words / sizeof *words && words[result] != NULL ? words[result] : "UNKNOWN";
-		verdict.colour = LOG_YELLOW;
+		verdict.colour = SP_YELLOW;
 	}
 	if (word != NULL)
 		(void)snprintf(verdict.text, sizeof verdict.text, "%s%s%s", word, err != 0 ? " " : "",
@@ -141,20 +141,6 @@ static const char *errno_name(int err, char number[static 16])
 
 	(void)snprintf(number, 16, "%d", err);
 	return name != NULL ? name : number;
-}
-
-void log_start_colour(const struct log_view *view, enum log_colour colour)
-{
-	static const char *const codes[] = {"", "\033[2m", "\033[32m", "\033[33m", "\033[1;31m"};
-
-	if (view->colour)
-		fputs(codes[colour], stdout);
-}
-
-void log_end_colour(const struct log_view *view, enum log_colour colour)
-{
-	if (view->colour && colour != LOG_PLAIN)
-		fputs("\033[0m", stdout);
 }
 
 void log_print_time(int64_t nanoseconds)

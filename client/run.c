@@ -440,8 +440,7 @@ static int start(struct run *r, struct sp_engine *engine, const struct sp_policy
 		return -e->err;
 	}
 	/* Before what we give up: it listens on a socket of its own. */
-	const struct sp_control_subject subject = {r->job, sp_policy_name(policy), r->options.command};
-	r->control = sp_control_new(&r->loop, &subject);
+	r->control = sp_control_new(&r->loop, engine, r->job);
 	/* The database was opened meanwhile. Without it nothing runs: the child still waits for the loop's word. */
 	err = sp_audit_ready(audit, e);
 	if (err == 0)

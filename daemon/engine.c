@@ -13,6 +13,7 @@ struct sp_engine {
 	struct sp_job_tools tools;
 	struct sp_filter filters[2]; /* by enum sp_notified */
 	struct sp_list jobs; /* struct sp_job.link */
+	struct sp_list observers; /* struct sp_engine_observer.link */
 	struct sp_list freezing;
 	struct sp_follower follower;
 };
@@ -66,6 +67,8 @@ struct sp_engine *sp_engine_new(uv_loop_t *loop, struct sp_audit *audit, struct 
 	engine->tools.follower = &engine->follower;
 	sp_cpu_prepare();
 	sp_list_init(&engine->jobs);
+	sp_list_init(&engine->observers);
+	engine->tools.observers = &engine->observers;
 	t->replies_survive = is_linux_or_later(6, 18);
 	sp_list_init(&engine->freezing);
 	t->freezing = &engine->freezing;
@@ -101,6 +104,46 @@ struct sp_job *sp_job_start(struct sp_engine *engine, const struct sp_job_plan *
 	    sp_filter_compile(forks, SP_NOTIFY_EXECS_AND_FORKS, e) != 0)
 		return NULL;
 	return sp_job_new(&engine->tools, plan, e);
+}
+
+void sp_engine_observe(struct sp_engine *engine, struct sp_engine_observer *observer)
+{
+	sp_list_init(&observer->link);
+	sp_list_add(&engine->observers, &observer->link);
+}
+
+bool sp_engine_has(const struct sp_engine *engine, pid_t pid)
+{
+	const struct sp_task *task = sp_index_find(engine->tools.gate.index, pid);
+
+	return task != NULL && task->process != NULL;
+}
+
+void sp_engine_each_job(struct sp_engine *engine, bool (*visit)(struct sp_job *job, void *data), void *data)
+{
+	sp_jobs_each(&engine->jobs, visit, data);
+}
+
+struct job_search {
+	uint64_t id;
+	struct sp_job *found;
+};
+
+static bool is_not_it(struct sp_job *job, void *data)
+{
+	struct job_search *search = data;
+
+	if (sp_job_id(job) == search->id)
+		search->found = job;
+	return search->found == NULL;
+}
+
+struct sp_job *sp_engine_job(struct sp_engine *engine, uint64_t id)
+{
+	struct job_search search = {.id = id};
+
+	sp_jobs_each(&engine->jobs, is_not_it, &search);
+	return search.found;
 }
 
 /* --- the tracer's events go to the job of the task --- */
@@ -146,6 +189,10 @@ static void on_quiet(void *context)
 	struct sp_engine *engine = context;
 
 	sp_gates_look_again(&engine->freezing);
+	struct sp_engine_observer *observer, *next;
+	sp_list_each_safe (observer, next, &engine->observers, link)
+		if (observer->quiet != NULL)
+			observer->quiet(observer->context);
 }
 
 static struct sp_job *guess_job(pid_t pid, void *context)
@@ -164,7 +211,9 @@ static bool is_one_shot(const struct sp_job *job, void *context)
 static bool is_held(const struct sp_task *task, void *context)
 {
 	(void)context;
-	return sp_gatekeeper_holds(sp_job_gatekeeper(task->process->job), task);
+	const struct sp_job *job = task->process->job;
+
+	return sp_job_is_frozen(job) || sp_gatekeeper_holds(sp_job_gatekeeper(job), task);
 }
 
 static const struct sp_tracer_ops tracer_ops = {

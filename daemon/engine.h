@@ -7,7 +7,9 @@
 #include "audit/audit.h"
 #include "launch/outcome.h"
 #include "policy/policy.h"
+#include "ptrace/latency.h"
 #include "util/error.h"
+#include "util/list.h"
 
 #include <signal.h>
 #include <stdbool.h>
@@ -69,6 +71,14 @@ struct sp_job_plan {
 /* SIGKILL for every process of the job, and for all that is born from now on; done comes when none is left. */
 void sp_job_kill(struct sp_job *job);
 
+/* Stops every thread of the job where it is, until it is thawed: who is born meanwhile does not run, and execs wait. No program
+ * notices. Those that are in a call that cannot be interrupted stop when it is over; sp_job_running() counts down to 0, and the
+ * observers are told. 0; -ENOTSUP: in one-shot tracking. */
+[[nodiscard]] int sp_job_freeze(struct sp_job *job);
+void sp_job_thaw(struct sp_job *job);
+bool sp_job_is_frozen(const struct sp_job *job);
+unsigned sp_job_running(const struct sp_job *job); /* threads that may run their program; attached tracking only */
+
 bool sp_job_has(const struct sp_job *job, pid_t pid); /* is this process or thread one of its tasks? */
 pid_t sp_job_root(const struct sp_job *job); /* pid of the root process */
 uint64_t sp_job_id(const struct sp_job *job); /* as in the audit database */
@@ -83,5 +93,46 @@ struct sp_job_counts {
 	uint64_t illegal; /* events that must not happen: a bug */
 };
 struct sp_job_counts sp_job_counts(const struct sp_job *job);
+
+/* How long decisions took, from the notification to the answer; but for those that a person was asked for. */
+const struct sp_latency *sp_job_latency(const struct sp_job *job);
+
+/* What a job is, for those who look at it. Valid as long as the job. */
+struct sp_job_about {
+	int64_t started; /* CLOCK_REALTIME, ns */
+	uid_t uid;
+	const char *policy, *policy_file;
+	enum sp_tracking tracking;
+	struct sp_bytes argv; /* NUL-terminated strings, the first few kilobytes */
+};
+const struct sp_job_about *sp_job_about(const struct sp_job *job);
+const int *sp_job_status(const struct sp_job *job); /* wait status of the root process; NULL: it has not ended */
+
+struct sp_process_about {
+	uint64_t key, parent; /* parent 0: the root */
+	pid_t pid, parent_pid;
+	unsigned threads, execs;
+	bool deciding, stopped; /* in an exec that has not been answered; by job control */
+};
+/* The processes born after the one with that key (0: all), parents before their children, as long as visit returns true. */
+void sp_job_each_process(const struct sp_job *job, uint64_t after,
+			 bool (*visit)(const struct sp_process_about *process, void *data), void *data);
+
+/* --- all jobs --- */
+
+/* As long as visit returns true. It may not end a job. */
+void sp_engine_each_job(struct sp_engine *engine, bool (*visit)(struct sp_job *job, void *data), void *data);
+struct sp_job *sp_engine_job(struct sp_engine *engine, uint64_t id); /* NULL: there is none */
+bool sp_engine_has(const struct sp_engine *engine, pid_t pid); /* is it a task of any job? */
+
+/* What others than a job's owner are told, on the loop. Any may be NULL. */
+struct sp_engine_observer {
+	struct sp_list link;
+	void (*job_ended)(struct sp_job *job, void *context); /* before its owner's done */
+	void (*quiet)(void *context); /* events have been served: something may have changed */
+	void *context;
+};
+/* Stays the caller's, who takes it out with sp_list_del(&observer->link) before it goes. */
+void sp_engine_observe(struct sp_engine *engine, struct sp_engine_observer *observer);
 
 #endif

@@ -1,6 +1,7 @@
 /* See engine.h and job.h: ties the gate to the policy and the audit trail, and the launch to the tracer. */
 #include "job.h"
 
+#include "freeze.h"
 #include "judge.h"
 #include "launch/launch.h"
 #include "limits/cgroup.h"
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 enum { FREEZE_DEADLINE = 5000, READ_DEADLINE = 5000, EXEC_DEADLINE = 5000, HANG_UP_AFTER = 3000 }; /* milliseconds */
+enum { SHOWN_ARGV = 4 << 10 };
 
 struct sp_job {
 	struct sp_list link; /* in the engine's list of jobs */
@@ -52,6 +54,8 @@ struct sp_job {
 	uv_timer_t wall; /* runs if there is a limit of time */
 	uv_timer_t hang_up; /* runs when the last known process is gone and the listener has not hung up */
 	uint64_t last_process; /* key given out */
+	bool frozen; /* nobody runs until it is thawed */
+	struct sp_job_about about; /* its argv is ours */
 	struct sp_job_counts counts;
 };
 
@@ -83,6 +87,31 @@ static size_t join_words(char *const *words, char *to)
 		size += length;
 	}
 	return size;
+}
+
+/* For those who look at it later. */
+static int remember(struct sp_job *job, const struct sp_job_plan *plan)
+{
+	const size_t size = join_words(plan->argv, NULL);
+	char *argv = malloc(size);
+
+	if (argv == NULL)
+		return -ENOMEM;
+	(void)join_words(plan->argv, argv);
+	job->about = (struct sp_job_about){
+		.started = sp_now(),
+		.uid = getuid(),
+		.policy = sp_policy_name(plan->policy),
+		.policy_file = sp_policy_file(plan->policy),
+		.tracking = plan->tracking,
+		.argv = {.data = argv, .size = size},
+	};
+	if (size <= SHOWN_ARGV)
+		return 0;
+	argv[SHOWN_ARGV - 1] = '\0';
+	char *shorter = realloc(argv, SHOWN_ARGV);
+	job->about.argv = (struct sp_bytes){.data = shorter != NULL ? shorter : argv, .size = SHOWN_ARGV};
+	return 0;
 }
 
 static int record_job(struct sp_job *job, const struct sp_job_plan *plan)
@@ -331,7 +360,7 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 	}
 	const struct sp_judge_plan judge = {.job = job->id, .policy = plan->policy, .audit = tools->audit};
 	job->judge = sp_judge_new(&judge);
-	if (job->judge != NULL)
+	if (job->judge != NULL && remember(job, plan) == 0)
 		job->keeper = sp_gatekeeper_new(&tools->gate, &settings, &job->processes, &sp_judge_ops, job->judge);
 	if (job->keeper == NULL) {
 		sp_fail(e, ENOMEM, "out of memory");
@@ -422,6 +451,98 @@ struct sp_gatekeeper *sp_job_gatekeeper(const struct sp_job *job)
 	return job->keeper;
 }
 
+/* --- for those who look at it --- */
+
+const struct sp_job_about *sp_job_about(const struct sp_job *job)
+{
+	return &job->about;
+}
+
+const struct sp_latency *sp_job_latency(const struct sp_job *job)
+{
+	return sp_gatekeeper_latency(job->keeper);
+}
+
+const int *sp_job_status(const struct sp_job *job)
+{
+	return job->root == NULL ? &job->root_status : NULL;
+}
+
+void sp_jobs_each(const struct sp_list *jobs, bool (*visit)(struct sp_job *job, void *data), void *data)
+{
+	struct sp_job *job, *next;
+
+	sp_list_each_safe (job, next, jobs, link)
+		if (!visit(job, data))
+			return;
+}
+
+static struct sp_process_about describe_process(const struct sp_process *process)
+{
+	struct sp_process_about about = {
+		.key = process->key,
+		.parent = process->parent != NULL ? process->parent->key : 0,
+		.pid = process->tgid,
+		.parent_pid = process->parent != NULL ? process->parent->tgid : 0,
+		.threads = process->task_count,
+		.execs = process->generation,
+		.stopped = process->group_stopped,
+	};
+	const struct sp_task *task;
+
+	sp_list_each (task, &process->tasks, process_link)
+		about.deciding |= task->gate != NULL;
+	return about;
+}
+
+/* They are in the order of their births. */
+void sp_job_each_process(const struct sp_job *job, uint64_t after,
+			 bool (*visit)(const struct sp_process_about *process, void *data), void *data)
+{
+	const struct sp_process *process;
+
+	sp_list_each (process, &job->processes, job_link) {
+		if (process->key <= after)
+			continue;
+		const struct sp_process_about about = describe_process(process);
+		if (!visit(&about, data))
+			return;
+	}
+}
+
+/* --- freeze and thaw --- */
+
+int sp_job_freeze(struct sp_job *job)
+{
+	if (job->one_shot)
+		return -ENOTSUP;
+	job->frozen = true;
+	if (job->listener != NULL)
+		sp_listener_pause(job->listener, true);
+	sp_freeze(job->tools.gate.tracer, &job->processes);
+	return 0;
+}
+
+void sp_job_thaw(struct sp_job *job)
+{
+	if (!job->frozen)
+		return;
+	job->frozen = false;
+	if (job->listener != NULL && !job->hung_up)
+		sp_listener_pause(job->listener, false);
+	sp_thaw(job->tools.gate.tracer, &job->processes);
+}
+
+bool sp_job_is_frozen(const struct sp_job *job)
+{
+	return job->frozen;
+}
+
+unsigned sp_job_running(const struct sp_job *job)
+{
+	return sp_freeze_running(&job->processes);
+}
+
 /* --- processes --- */
 
 /* One more than may be: it is there already, but has not run. To its parent it looks as if it had been killed at once. */
@@ -503,6 +624,15 @@ void sp_job_group_stop(struct sp_job *job, const struct sp_process *process, int
 		job->events->root_stop(job, signal, job->context);
 }
 
+static void tell_observers(struct sp_job *job)
+{
+	struct sp_engine_observer *observer, *next;
+
+	sp_list_each_safe (observer, next, job->tools.observers, link)
+		if (observer->job_ended != NULL)
+			observer->job_ended(job, observer->context);
+}
+
 static void finish(struct sp_job *job)
 {
 	const struct sp_audit_job_end record = {.job = job->id, .time = sp_now(), .status = job->root_status};
@@ -510,10 +640,11 @@ static void finish(struct sp_job *job)
 	sp_launch_let_init_go(&job->launched);
 	if (job->tools.audit != NULL)
 		(void)recorded(job, sp_audit_job_end(job->tools.audit, &record));
-	sp_list_del(&job->link);
 	sp_listener_close(job->listener);
 	job->listener = NULL;
 	sp_cgroup_close(sp_steal_ptr(job->cgroup));
+	tell_observers(job);
+	sp_list_del(&job->link);
 	if (job->events->done != NULL)
 		job->events->done(job, job->context);
 	sp_gatekeeper_close(job->keeper);
@@ -531,6 +662,7 @@ static void on_handle_closed(uv_handle_t *handle)
 	if (job->home > 0)
 		(void)close(job->home);
 	sp_judge_free(job->judge);
+	free((void *)job->about.argv.data);
 	free(job);
 }
 
@@ -625,6 +757,8 @@ static int take_listener(struct sp_job *job, int fd, const struct sp_launch_outc
 		return -e.err;
 	}
 	sp_gatekeeper_set_listener(job->keeper, job->listener);
+	if (job->frozen)
+		sp_listener_pause(job->listener, true);
 	take_home(job, outcome);
 	take_limits(job, outcome);
 	int err = record_launch(job, outcome);

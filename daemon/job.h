@@ -12,6 +12,7 @@ struct sp_job_tools {
 	struct sp_audit *audit; /* or NULL */
 	const struct sp_filter *filters; /* by enum sp_notified */
 	struct sp_list *jobs; /* struct sp_job.link */
+	struct sp_list *observers; /* struct sp_engine_observer.link */
 	struct sp_follower *follower;
 };
 
@@ -20,6 +21,7 @@ struct sp_job_tools {
 
 /* A process without relatives in the index: of which of the jobs may it be? NULL: there is none. */
 struct sp_job *sp_job_guess(const struct sp_list *jobs, pid_t pid);
+void sp_jobs_each(const struct sp_list *jobs, bool (*visit)(struct sp_job *job, void *data), void *data);
 bool sp_job_is_one_shot(const struct sp_job *job);
 
 void sp_job_process_born(struct sp_job *job, struct sp_process *process);

@@ -1,9 +1,12 @@
 /* See peer.h. */
 #include "api/peer.h"
 
+#include "ptrace/status.h"
 #include "util/cleanup.h"
+#include "util/proc.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
@@ -68,6 +71,22 @@ bool sp_peer_is_alive(const struct sp_peer *peer)
 	struct pollfd end = {.fd = peer->pidfd, .events = POLLIN};
 
 	return poll(&end, 1, 0) == 0;
+}
+
+/* By its name, which no program of a job can change: it is its supervisor's. */
+bool sp_peer_is_supervised(const struct sp_peer *peer)
+{
+	static const char ours[] = "sallyport";
+	const pid_t tracer = sp_status_tracer(peer->pid);
+	char path[SP_PROC_NAME], name[32] = "";
+
+	if (tracer <= 0)
+		return false;
+	cleanup_close int fd = open(sp_proc_task(path, tracer, "comm"), O_RDONLY | O_CLOEXEC);
+	/* What cannot be looked at is not let in. */
+	if (fd < 0 || read(fd, name, sizeof name - 1) <= 0)
+		return true;
+	return strncmp(name, ours, strlen(ours)) == 0;
 }
 
 void sp_peer_release(struct sp_peer *peer)

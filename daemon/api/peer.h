@@ -10,6 +10,9 @@
 /* That process is alive. Where it was not found among others before this is asked, it was not one of them when it connected. */
 [[nodiscard]] bool sp_peer_is_alive(const struct sp_peer *peer);
 
+/* Is it traced by a supervisor of ours, whichever? */
+bool sp_peer_is_supervised(const struct sp_peer *peer);
+
 void sp_peer_release(struct sp_peer *peer);
 
 #endif

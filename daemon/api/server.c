@@ -158,6 +158,11 @@ int sp_server_describe(struct sp_server *s, const char *name, const char *text)
 	return 0;
 }
 
+uv_loop_t *sp_server_loop(const struct sp_server *s)
+{
+	return s->loop;
+}
+
 const struct sp_list *sp_server_interfaces(const struct sp_server *s)
 {
 	return &s->interfaces;

@@ -58,6 +58,8 @@ void sp_server_serve(struct sp_server *server);
 /* Calls that were held are told that they are gone; what can be sent at once is sent. Freed by the loop. */
 void sp_server_close(struct sp_server *server);
 
+uv_loop_t *sp_server_loop(const struct sp_server *server);
+
 /* --- methods --- */
 
 enum sp_method_flags {

@@ -75,6 +75,11 @@ void sp_listener_close(struct sp_listener *l)
 		uv_close((uv_handle_t *)&l->poll, on_closed);
 }
 
+void sp_listener_pause(struct sp_listener *l, bool pause)
+{
+	(void)uv_poll_start(&l->poll, pause ? UV_DISCONNECT : UV_READABLE | UV_DISCONNECT, on_readable);
+}
+
 static void on_readable(uv_poll_t *handle, int status, int events)
 {
 	struct sp_listener *l = handle->data;

@@ -19,6 +19,9 @@ sp_listener_new(uv_loop_t *loop, int fd, void (*received)(const struct seccomp_n
 		void (*hung_up)(void *context), void *context, struct sp_error *e);
 void sp_listener_close(struct sp_listener *listener); /* freed by the loop; NULL is fine */
 
+/* While it is paused nothing is received; that nobody is under the filter is told all the same. */
+void sp_listener_pause(struct sp_listener *listener, bool pause);
+
 /* Does the task still wait for an answer? */
 bool sp_listener_is_valid(const struct sp_listener *listener, uint64_t id);
 

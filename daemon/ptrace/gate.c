@@ -3,6 +3,7 @@
 
 #include "ptrace/arch.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,6 +40,7 @@ struct sp_gate {
 	uint64_t id; /* of the notification */
 	bool answered;
 	bool unwatched; /* CONTINUED, and not asked to stop: if it fails, nobody tells */
+	int64_t received; /* when; 0: it is not measured */
 	struct sp_task *caller;
 	struct sp_inspection *in; /* NULL while a thread has it, or nobody needs it: ASKED */
 	struct sp_inspection *asked; /* what the owner was shown; from ASKED until the gate is released */
@@ -71,6 +73,7 @@ struct sp_gatekeeper {
 	unsigned timers; /* not closed yet */
 	bool closing;
 	struct sp_gate_stats stats;
+	struct sp_latency latency;
 };
 
 /* What a thread is given to read. */
@@ -211,6 +214,11 @@ struct sp_gate_stats sp_gatekeeper_stats(const struct sp_gatekeeper *k)
 	return k->stats;
 }
 
+const struct sp_latency *sp_gatekeeper_latency(const struct sp_gatekeeper *k)
+{
+	return &k->latency;
+}
+
 unsigned sp_gatekeeper_active(const struct sp_gatekeeper *k)
 {
 	return k->active_count;
@@ -303,6 +311,7 @@ void sp_gatekeeper_notified(struct sp_gatekeeper *k, struct sp_task *caller, con
 		return;
 	}
 	gate->id = notification->id;
+	gate->received = sp_clock();
 	gate->answered = gate->unwatched = gate->wide = false;
 	gate->held = NULL;
 	gate->exec = 0;
@@ -382,8 +391,7 @@ void sp_gatekeeper_gone(struct sp_gatekeeper *k, struct sp_task *task)
 
 /* --- freeze and thaw --- */
 
-/* Cannot run user code before we let it: it is stopped, or it waits in an exec of its own, which ends in a stop. */
-static bool is_frozen(const struct sp_task *task)
+bool sp_gate_is_frozen(const struct sp_task *task)
 {
 	return sp_tracer_is_stopped(task) || (task->gate != NULL && !task->gate->unwatched);
 }
@@ -396,7 +404,7 @@ static unsigned ask(struct sp_gate *gate, struct sp_task *task)
 		return 0;
 	gate->news |= !task->traced && !sp_tracer_is_stopped(task);
 	gate->unstoppable |= sp_tracer_interrupt(gate->keeper->tools.tracer, task) != 0;
-	if (is_frozen(task) || gate->unstoppable)
+	if (sp_gate_is_frozen(task) || gate->unstoppable)
 		return 0;
 	gate->awaits_leader |= task->tid == task->process->tgid && task->process->task_count > 1;
 	return 1;
@@ -687,6 +695,16 @@ static void on_read(struct sp_gate *gate)
 	judge(gate, gate->read_result);
 }
 
+static int reply(struct sp_gate *gate, int err)
+{
+	struct sp_gatekeeper *k = gate->keeper;
+
+	gate->answered = true;
+	if (gate->received != 0)
+		sp_latency_add(&k->latency, (uint64_t)(sp_clock() - gate->received));
+	return sp_listener_answer(k->listener, gate->id, err);
+}
+
 /* Answers so that the caller stops before it runs a single instruction of its program. The interrupt comes first: it stays
  * pending while the caller waits killably, and an exec that fails at once cannot get away. Before 6.18 a reply could be lost
  * to an interrupt that came before the caller had noticed that it was received (should_sleep_killable() in kernel/seccomp.c);
@@ -701,8 +719,7 @@ static int answer_and_stop(struct sp_gate *gate, int err)
 		return sent;
 	if (first)
 		(void)sp_tracer_interrupt(k->tools.tracer, gate->caller);
-	gate->answered = true;
-	sent = sp_listener_answer(k->listener, gate->id, err);
+	sent = reply(gate, err);
 	if (sent == 0 && !first)
 		(void)sp_tracer_interrupt(k->tools.tracer, gate->caller);
 	return sent;
@@ -724,12 +741,10 @@ static bool needs_no_stop(const struct sp_gate *gate)
 
 static int answer(struct sp_gate *gate)
 {
-	const struct sp_gatekeeper *k = gate->keeper;
-
 	if (!needs_no_stop(gate))
 		return answer_and_stop(gate, 0);
-	gate->answered = gate->unwatched = true;
-	return sp_listener_answer(k->listener, gate->id, 0);
+	gate->unwatched = true;
+	return reply(gate, 0);
 }
 
 static void let_go_on(struct sp_gate *gate, struct guard *guard)
@@ -755,8 +770,7 @@ static void refuse(struct sp_gate *gate, int err)
 
 	if ((gate->caller->mm->holds > own_hold || k->wide_holds > own_wide) && answer_and_stop(gate, err) == 0)
 		return;
-	gate->answered = true;
-	(void)sp_listener_answer(k->listener, gate->id, err);
+	(void)reply(gate, err);
 }
 
 /* The owner decides later, maybe much later: nobody waits for that but the caller. */
@@ -828,6 +842,7 @@ static void judge(struct sp_gate *gate, int err)
 		return;
 	}
 	if (j.verdict == SP_LATER) {
+		gate->received = 0; /* how long a person thinks says nothing of us */
 		wait_for_owner(gate, &guard, j.exec);
 		return;
 	}

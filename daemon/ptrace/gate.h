@@ -18,6 +18,7 @@
 #include "inspect/inspect.h"
 #include "notify/listener.h"
 #include "procindex/index.h"
+#include "ptrace/latency.h"
 #include "ptrace/tracer.h"
 #include "state/state.h"
 #include "util/blocking.h"
@@ -133,7 +134,11 @@ struct sp_gate_stats {
 	uint64_t execs, freezes, frozen, wide, deadlines, helped, mismatches, asked, illegal;
 };
 struct sp_gate_stats sp_gatekeeper_stats(const struct sp_gatekeeper *keeper);
+/* From the notification to the answer; but for those that the owner has left for later. */
+const struct sp_latency *sp_gatekeeper_latency(const struct sp_gatekeeper *keeper);
 unsigned sp_gatekeeper_active(const struct sp_gatekeeper *keeper); /* gates that are not released */
+/* Cannot run user code before we let it: it is stopped, or it waits in an exec of its own, which ends in a stop. */
+bool sp_gate_is_frozen(const struct sp_task *task);
 const char *sp_gate_state_name(const struct sp_gate *gate); /* for tests and traces; NULL is "none" */
 
 #endif

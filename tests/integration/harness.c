@@ -559,6 +559,33 @@ const char *sp_tracking(void)
 	return tracking != NULL ? tracking : "attached";
 }
 
+int sp_beside(struct sp_lab *lab, const char *const argv[], const char **output)
+{
+	int ends[2], status = -1;
+	size_t size = 0, capacity = 64 << 10;
+	cleanup_free char *text = malloc(capacity);
+
+	cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
+	const pid_t child = fork();
+	if (child == 0) {
+		(void)dup2(ends[1], STDOUT_FILENO);
+		(void)dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDERR_FILENO);
+		sp_exec_in_lab(lab, argv, NULL);
+	}
+	close(ends[1]);
+	for (ssize_t n; (n = read(ends[0], text + size, capacity - 1 - size)) > 0;) {
+		size += (size_t)n;
+		if (size == capacity - 1)
+			text = realloc(text, capacity *= 2);
+	}
+	close(ends[0]);
+	text[size] = '\0';
+	if (output != NULL)
+		*output = sp_text(lab, "%s", text);
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 const char *const *sp_supervised_argv(struct sp_lab *lab, const char *const argv[])
 {
 	const char *sallyport = sp_sallyport(lab), *tracking = sp_tracking();

@@ -84,6 +84,10 @@ struct sp_outcome sp_control(struct sp_lab *lab, const struct sp_options *option
 /* `sallyport ARGV`: the other subcommands. */
 struct sp_outcome sp_client(struct sp_lab *lab, const char *const argv[]);
 
+/* Any command, beside one that runs: nobody looks for what that has left yet. Its standard output (NULL: not wanted) belongs to the
+ * lab; what it says on standard error is thrown away. The status as waitpid(2) has it in WEXITSTATUS, -1 by a signal. */
+int sp_beside(struct sp_lab *lab, const char *const argv[], const char **output);
+
 /* The argument vector of a supervised run, for those who start it themselves. The lab owns it. */
 const char *const *sp_supervised_argv(struct sp_lab *lab, const char *const argv[]);
 

@@ -216,33 +216,14 @@ Test(limits, cpus_of_the_tree)
 
 /* ---- kill and ps ---- */
 
-/* `sallyport ARGV` beside a command that runs: nobody looks for what that has left yet. The output belongs to the lab. */
+/* `sallyport ARGV` beside a command that runs. */
 static int beside(struct sp_lab *lab, const char *const argv[], const char **output)
 {
 	const char *words[8] = {sp_sallyport(lab)};
-	int ends[2], status = -1;
-	size_t size = 0;
-	char text[8192];
 
 	for (size_t i = 0; argv[i] != NULL; i++)
 		words[i + 1] = argv[i];
-	cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
-	const pid_t child = fork();
-	if (child == 0) {
-		(void)dup2(ends[1], STDOUT_FILENO);
-		(void)dup2(open("/dev/null", O_WRONLY | O_CLOEXEC),
-			   STDERR_FILENO); /* "no job is running", many times */
-		sp_exec_in_lab(lab, words, NULL);
-	}
-	close(ends[1]);
-	for (ssize_t n; (n = read(ends[0], text + size, sizeof text - 1 - size)) > 0;)
-		size += (size_t)n;
-	close(ends[0]);
-	text[size] = '\0';
-	if (output != NULL)
-		*output = sp_text(lab, "%s", text);
-	cr_assert_eq(waitpid(child, &status, 0), child);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+	return sp_beside(lab, words, output);
 }
 
 /* The job can be found a moment after its start. */

@@ -639,7 +639,7 @@ Test(gate_table, an_exec_that_is_not_asked_to_stop)
 		notify(caller);
 		cr_assert_eq(w.ids[1].answer, 0);
 		cr_assert_not(caller->interrupted);
-		cr_assert_not(is_frozen(caller), "it can get back to its program without a stop");
+		cr_assert_not(sp_gate_is_frozen(caller), "it can get back to its program without a stop");
 		w.call = end == AT_ITS_EXEC ? SYS_execve : SYS_wait4;
 		if (end == TOO_LONG) {
 			on_deadline(&caller->gate->deadline);

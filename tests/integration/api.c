@@ -1,0 +1,493 @@
+/* The interface of a running supervisor, by its socket: what it answers, whom it answers, and that nobody who talks to it can
+ * harm it or its job. */
+#include "caller.h"
+#include "harness.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define cleanup_caller sp_cleanup(sp_caller_close)
+#define cleanup_reply sp_cleanup(sp_reply_release)
+
+/* ---- a job, and its socket ---- */
+
+static const char *runtime_directory(struct sp_lab *lab)
+{
+	const uid_t user = geteuid() != 0 ? geteuid() : 65534;
+
+	return lab->who == SP_WHO_ROOT && geteuid() == 0 ? "/run/sallyport" : sp_text(lab, "/tmp/sallyport-%u", user);
+}
+
+/* The socket of that supervisor, once it is there: tried until somebody of that pid listens. */
+static const char *await_socket(struct sp_lab *lab, const struct sp_child *child)
+{
+	const char *place = runtime_directory(lab);
+
+	for (;;) {
+		cleanup_directory DIR *directory = opendir(place);
+
+		for (const struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
+			cleanup_caller struct sp_caller caller = {.socket = -1};
+			const char *path = sp_text(lab, "%s/%s", place, entry->d_name);
+
+			if (strlen(entry->d_name) == 16 && sp_caller_open(&caller, path) == 0 &&
+			    sp_caller_peer(&caller) == child->pid)
+				return path;
+		}
+		cr_assert_lt(sp_deadline(0), child->deadline, "no socket");
+		(void)poll(NULL, 0, 5);
+	}
+}
+
+static const char *job_of(const char *path)
+{
+	return strrchr(path, '/') + 1;
+}
+
+static struct sp_child start(struct sp_lab *lab, const char *script)
+{
+	struct sp_child child = sp_start(lab, NULL, sp_supervised_argv(lab, sp_argv("sh", "-c", script)));
+
+	cr_assert(sp_await_text(&child, "ready"), "%.2000s", child.err_buffer.data);
+	return child;
+}
+
+/* It lives on, and ends as it would have. */
+static void assert_unharmed(struct sp_child *child)
+{
+	cr_assert_eq(write(child->input, "go on\n", 6), 6);
+	cleanup_outcome struct sp_outcome outcome = sp_finish(child);
+	sp_assert_ended(&outcome, 7, "the job");
+	cr_assert_not_null(strstr(outcome.out.data, "said go on"), "%s", outcome.out.data);
+}
+
+#define LISTENS "echo ready; read line; /bin/echo said $line; exit 7"
+
+static struct sp_caller call_up(const char *path)
+{
+	struct sp_caller caller;
+
+	cr_assert_eq(sp_caller_open(&caller, path), 0);
+	caller.patience = 30000;
+	return caller;
+}
+
+/* Of a call that succeeds: the reply's parameters. */
+static struct sp_reply ask(struct sp_caller *caller, const char *method, json_t *parameters)
+{
+	struct sp_reply reply;
+	int err = sp_caller_call(caller, method, parameters, &reply);
+
+	cr_assert_eq(err, 0, "%s: %s", method, strerror(-err));
+	cr_assert_null(reply.error, "%s: %s", method, reply.error);
+	return reply;
+}
+
+static void assert_fails(struct sp_caller *caller, const char *method, json_t *parameters, const char *error)
+{
+	cleanup_reply struct sp_reply reply;
+	int err = sp_caller_call(caller, method, parameters, &reply);
+
+	cr_assert_eq(err, 0, "%s: %s", method, strerror(-err));
+	cr_assert_str_eq(reply.error != NULL ? reply.error : "no error", error, "%s", method);
+}
+
+static json_int_t number(const json_t *object, const char *key)
+{
+	const json_t *value = json_object_get(object, key);
+
+	cr_assert(json_is_integer(value), "no %s", key);
+	return json_integer_value(value);
+}
+
+static const char *text(const json_t *object, const char *key)
+{
+	const json_t *value = json_object_get(object, key);
+
+	cr_assert(json_is_string(value), "no %s", key);
+	return json_string_value(value);
+}
+
+/* ---- what it says of itself ---- */
+
+sp_lab_test(api, describes_itself)
+{
+	struct sp_child child = start(lab, LISTENS);
+	cleanup_caller struct sp_caller caller = call_up(await_socket(lab, &child));
+	cleanup_reply struct sp_reply info = ask(&caller, "org.varlink.service.GetInfo", NULL);
+	const json_t *names = json_object_get(info.parameters, "interfaces");
+
+	cr_assert_str_eq(text(info.parameters, "product"), "sallyport");
+	cr_assert_str_eq(json_string_value(json_array_get(names, 0)), "org.varlink.service");
+	cr_assert_str_eq(json_string_value(json_array_get(names, 1)), "io.sallyport");
+	cleanup_reply struct sp_reply described = ask(&caller, "org.varlink.service.GetInterfaceDescription",
+						      json_pack("{ss}", "interface", "io.sallyport"));
+	cr_assert_not_null(strstr(text(described.parameters, "description"), "\nmethod List() -> (jobs: []Job)\n"));
+
+	assert_fails(&caller, "org.varlink.service.GetInterfaceDescription", json_pack("{ss}", "interface", "no.such"),
+		     "org.varlink.service.InterfaceNotFound");
+	assert_fails(&caller, "org.varlink.service.GetInterfaceDescription", NULL,
+		     "org.varlink.service.InvalidParameter");
+	assert_fails(&caller, "no.such.Method", NULL, "org.varlink.service.InterfaceNotFound");
+	assert_fails(&caller, "io.sallyport.NoSuch", NULL, "org.varlink.service.MethodNotFound");
+	assert_fails(&caller, "io.sallyport.Doctor", NULL, "org.varlink.service.MethodNotImplemented");
+	assert_fails(&caller, "io.sallyport.Kill", json_pack("{ss}", "job", "0123456789abcdef"),
+		     "io.sallyport.NoSuchJob");
+	assert_fails(&caller, "io.sallyport.Kill", json_pack("{ss}", "job", "x"), "io.sallyport.NoSuchJob");
+	assert_fails(&caller, "io.sallyport.Kill", json_pack("{si}", "job", 1), "org.varlink.service.InvalidParameter");
+	assert_fails(&caller, "io.sallyport.Kill", json_pack("{ss ss}", "job", "x", "more", "y"),
+		     "org.varlink.service.InvalidParameter");
+	assert_unharmed(&child);
+}
+
+/* ---- what it says of its job ---- */
+
+sp_lab_test(api, lists_and_inspects)
+{
+	struct sp_child child = start(lab, "/bin/true; /bin/false; sh -c 'sleep 1000 & sleep 1000' & " LISTENS);
+	const char *path = await_socket(lab, &child);
+	cleanup_caller struct sp_caller caller = call_up(path);
+	cleanup_reply struct sp_reply list = ask(&caller, "io.sallyport.List", NULL);
+	const json_t *job = json_array_get(json_object_get(list.parameters, "jobs"), 0);
+
+	cr_assert_str_eq(text(job, "job"), job_of(path));
+	cr_assert_eq(number(job, "supervisor"), child.pid);
+	cr_assert_str_eq(text(job, "origin"), "embedded");
+	cr_assert_str_eq(json_string_value(json_array_get(json_object_get(job, "command"), 1)), "-c");
+
+	/* All of it is there once the two that sleep are. */
+	for (json_int_t processes = 0; processes != 4;) {
+		cleanup_reply struct sp_reply tree =
+			ask(&caller, "io.sallyport.Tree", json_pack("{ss}", "job", job_of(path)));
+		const json_t *array = json_object_get(tree.parameters, "processes");
+		const json_t *last = json_array_get(array, json_array_size(array) - 1);
+		const char *program = json_string_value(json_object_get(last, "program"));
+
+		processes =
+			program != NULL && strstr(program, "sleep") != NULL ? (json_int_t)json_array_size(array) : 0;
+		cr_assert_lt(sp_deadline(0), child.deadline, "the tree does not come to be as it should");
+		if (processes == 4) {
+			cr_assert_eq(number(json_array_get(array, 0), "parent"), 0);
+			cr_assert_eq(number(last, "parent"), number(json_array_get(array, 1), "key"));
+			cr_assert_eq(number(last, "execs"), 1);
+		}
+	}
+	cleanup_reply struct sp_reply inspected =
+		ask(&caller, "io.sallyport.Inspect", json_pack("{ss}", "job", job_of(path)));
+	const json_t *counts = json_object_get(inspected.parameters, "counts");
+	const json_t *latency = json_object_get(inspected.parameters, "latency");
+	cr_assert_eq(number(counts, "execs"), 6, "sh, true, false, sh, sleep, sleep");
+	cr_assert_eq(number(counts, "processes"), 6);
+	cr_assert_eq(number(latency, "decisions"), 6);
+	cr_assert_gt(number(latency, "total_nanoseconds"), 0);
+	cleanup_reply struct sp_reply stats = ask(&caller, "io.sallyport.Stats", NULL);
+	cr_assert_eq(number(stats.parameters, "jobs"), 1);
+	cr_assert_eq(number(stats.parameters, "processes"), 4);
+	cleanup_reply struct sp_reply killed =
+		ask(&caller, "io.sallyport.Kill", json_pack("{ss}", "job", job_of(path)));
+	cleanup_outcome struct sp_outcome outcome = sp_finish(&child);
+	sp_assert_ended(&outcome, 128 + SIGKILL, "killed");
+}
+
+/* More processes than one reply has: page after page, each once. */
+sp_lab_test(api, a_tree_of_many_pages)
+{
+	const long count = sp_size(300, 3000);
+	struct sp_child child = start(
+		lab, sp_text(lab, "i=0; while [ $i -lt %ld ]; do sleep 1000 & i=$((i + 1)); done; " LISTENS, count));
+	const char *path = await_socket(lab, &child);
+	cleanup_caller struct sp_caller caller = call_up(path);
+	json_int_t after = 0, seen = 0, last = 0;
+
+	do {
+		cleanup_reply struct sp_reply tree =
+			ask(&caller, "io.sallyport.Tree", json_pack("{ss sI}", "job", job_of(path), "after", after));
+		size_t i;
+		const json_t *process;
+
+		json_array_foreach(json_object_get(tree.parameters, "processes"), i, process)
+		{
+			cr_assert_gt(number(process, "key"), last);
+			last = number(process, "key");
+			seen++;
+		}
+		after = json_integer_value(json_object_get(tree.parameters, "next"));
+	} while (after != 0);
+	cr_assert_eq(seen, count + 1);
+	cleanup_reply struct sp_reply killed =
+		ask(&caller, "io.sallyport.Kill", json_pack("{ss}", "job", job_of(path)));
+	cleanup_outcome struct sp_outcome outcome = sp_finish(&child);
+	sp_assert_ended(&outcome, 128 + SIGKILL, "killed");
+}
+
+/* ---- Wait, Kill: the answer comes at the end ---- */
+
+sp_lab_test(api, wait_tells_how_it_ended)
+{
+	struct sp_child child = start(lab, LISTENS);
+	const char *path = await_socket(lab, &child);
+	cleanup_caller struct sp_caller waits = call_up(path), more = call_up(path);
+	cleanup_reply struct sp_reply reply, second;
+
+	cr_assert_eq(sp_caller_send(&waits, "io.sallyport.Wait", json_pack("{ss}", "job", job_of(path)), 0, NULL, 0),
+		     0);
+	cr_assert_eq(sp_caller_send(&more, "io.sallyport.Wait", json_pack("{ss}", "job", job_of(path)), 0, NULL, 0), 0);
+	assert_unharmed(&child);
+	cr_assert_eq(sp_caller_receive(&waits, &reply), 0);
+	cr_assert_eq(number(json_object_get(reply.parameters, "status"), "exit"), 7);
+	cr_assert_eq(sp_caller_receive(&more, &second), 0);
+	cr_assert_eq(number(json_object_get(second.parameters, "status"), "exit"), 7);
+}
+
+/* ---- Freeze, Thaw ---- */
+
+/* A worker that counts, its threads, and who is born and execs meanwhile: nothing moves while it is frozen, and then all goes on. */
+sp_lab_test(api, freeze_and_thaw)
+{
+	static const char script[] = "i=0; while :; do i=$((i + 1)); /bin/true; echo $i; done >count & worker=$!\n"
+				     "while [ ! -s count ]; do :; done; echo ready; read line\n"
+				     "kill $worker; /bin/echo said $line; exit 7";
+
+	if (strcmp(sp_tracking(), "oneshot") == 0)
+		cr_skip_test("nobody is held there");
+	struct sp_child child = start(lab, script);
+	const char *path = await_socket(lab, &child), *count = sp_text(lab, "%s/count", lab->directory);
+	cleanup_caller struct sp_caller caller = call_up(path);
+	struct stat before, after;
+
+	for (int round = 0; round < 20; round++) {
+		cleanup_reply struct sp_reply frozen =
+			ask(&caller, "io.sallyport.Freeze", json_pack("{ss}", "job", job_of(path)));
+		cr_assert_eq(number(frozen.parameters, "running"), 0);
+		cr_assert_eq(stat(count, &before), 0);
+		cleanup_reply struct sp_reply tree =
+			ask(&caller, "io.sallyport.Tree", json_pack("{ss}", "job", job_of(path)));
+		cr_assert_str_eq(text(json_array_get(json_object_get(tree.parameters, "processes"), 0), "state"),
+				 "frozen");
+		for (int i = 0; i < 50; i++) /* somebody else has had his turns meanwhile */
+			(void)poll(NULL, 0, 1);
+		cr_assert_eq(stat(count, &after), 0);
+		cr_assert_eq(after.st_size, before.st_size, "it wrote while it was frozen");
+		cleanup_reply struct sp_reply thawed =
+			ask(&caller, "io.sallyport.Thaw", json_pack("{ss}", "job", job_of(path)));
+		do {
+			cr_assert_eq(stat(count, &after), 0);
+			cr_assert_lt(sp_deadline(0), child.deadline, "it does not go on");
+		} while (after.st_size == before.st_size);
+	}
+	assert_unharmed(&child);
+}
+
+sp_lab_test(api, a_frozen_job_can_be_killed)
+{
+	if (strcmp(sp_tracking(), "oneshot") == 0)
+		cr_skip_test("nobody is held there");
+	struct sp_child child = start(lab, "sh -c 'kill -STOP $$' & (while :; do /bin/true; done) & " LISTENS);
+	const char *path = await_socket(lab, &child);
+	cleanup_caller struct sp_caller caller = call_up(path);
+	cleanup_reply struct sp_reply frozen =
+		ask(&caller, "io.sallyport.Freeze", json_pack("{ss}", "job", job_of(path)));
+	cleanup_reply struct sp_reply killed =
+		ask(&caller, "io.sallyport.Kill", json_pack("{ss}", "job", job_of(path)));
+
+	cleanup_outcome struct sp_outcome outcome = sp_finish(&child);
+	sp_assert_ended(&outcome, 128 + SIGKILL, "killed");
+}
+
+/* ---- who may ask ---- */
+
+/* Whether that user gets an answer. The socket and its directory are opened to all, so that it is the supervisor that refuses. */
+static bool is_answered(const char *path, uid_t user)
+{
+	int status = 0;
+	const pid_t child = fork();
+
+	if (child == 0) {
+		struct sp_caller caller;
+		struct sp_reply reply;
+
+		if (setresgid(65533, 65533, 65533) != 0 || setresuid(user, user, user) != 0)
+			_exit(2);
+		if (sp_caller_open(&caller, path) != 0)
+			_exit(3);
+		_exit(sp_caller_call(&caller, "org.varlink.service.GetInfo", NULL, &reply) == 0 ? 0 : 1);
+	}
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) < 2, "status %x", status);
+	return WEXITSTATUS(status) == 0;
+}
+
+sp_lab_test(api, other_users_are_not_answered)
+{
+	if (geteuid() != 0)
+		cr_skip_test("needs several users");
+	struct sp_child child = start(lab, LISTENS);
+	const char *path = await_socket(lab, &child);
+	struct stat st;
+
+	cr_assert_eq(stat(path, &st), 0);
+	cr_assert_eq(st.st_mode & 0777, 0600, "others cannot even connect");
+	cr_assert_eq(chmod(path, 0666), 0);
+	cr_assert_eq(stat(runtime_directory(lab), &st), 0);
+	cr_assert_eq(chmod(runtime_directory(lab), 0711), 0);
+	const bool other = is_answered(path, 65532), own = is_answered(path, lab->who == SP_WHO_ROOT ? 0 : 65534);
+	cr_assert_eq(chmod(runtime_directory(lab), st.st_mode & 0777), 0);
+	cr_assert(own, "the control");
+	cr_assert_not(other);
+	assert_unharmed(&child);
+}
+
+/* Neither its own nor somebody else's: a program that is decided about may not steer. */
+sp_lab_test(api, who_is_in_a_job_is_not_answered)
+{
+	static const char refusal[] = "does not answer who is in a job";
+	struct sp_child child = start(lab, LISTENS);
+	const char *list = sp_text(lab, "sleep 0.3; %s ps --json 2>&1", sp_sallyport(lab)), *inside, *outside;
+
+	(void)await_socket(lab, &child);
+	cr_assert_eq(sp_beside(lab, sp_supervised_argv(lab, sp_argv("sh", "-c", list)), &inside), 0);
+	cr_assert_eq(sp_beside(lab, sp_argv("sh", "-c", list), &outside), 0);
+	cr_assert_not_null(strstr(outside, sp_text(lab, "\"supervisor\":%d,", child.pid)), "the control: %s", outside);
+	cr_assert_not_null(strstr(inside, refusal), "%s", inside);
+	/* Who is in somebody else's job is known by who traces it. */
+	if (strcmp(sp_tracking(), "attached") == 0) {
+		cr_assert_null(strstr(inside, "\"job\""), "%s", inside);
+		cr_assert_not_null(strstr(inside, sp_text(lab, "supervisor %d ", child.pid)), "%s", inside);
+	}
+	assert_unharmed(&child);
+}
+
+/* ---- nobody's friend ---- */
+
+static int connect_raw(const char *path)
+{
+	struct sp_caller caller = call_up(path);
+
+	return caller.socket;
+}
+
+/* What an honest caller gets meanwhile. */
+static void assert_serves(const char *path)
+{
+	cleanup_caller struct sp_caller caller = call_up(path);
+	cleanup_reply struct sp_reply reply = ask(&caller, "io.sallyport.List", NULL);
+}
+
+static void assert_hung_up(int socket)
+{
+	char byte;
+	ssize_t n;
+
+	while ((n = recv(socket, &byte, 1, 0)) > 0)
+		continue;
+	cr_assert(n == 0 || errno == ECONNRESET, "%s", strerror(errno));
+}
+
+sp_lab_test(api, junk)
+{
+	static const char *const junk[] = {
+		"x",
+		"[]",
+		"null",
+		"{}",
+		"{\"method\":1}",
+		"{\"method\":\"io.sallyport.List\",\"more\":1}",
+		"{\"method\":\"io.sallyport.List\",\"upgrade\":true}",
+		"{\"method\":\"io.sallyport.List\"",
+		"{\"method\":\"io.sallyport.List\"} x",
+		"\xff\xfe",
+		"{\"method\":\"\\u0000\"}",
+	};
+	struct sp_child child = start(lab, LISTENS);
+	const char *path = await_socket(lab, &child);
+
+	for (size_t i = 0; i < sizeof junk / sizeof *junk; i++) {
+		cleanup_close int socket = connect_raw(path);
+
+		cr_assert_eq(send(socket, junk[i], strlen(junk[i]) + 1, MSG_NOSIGNAL), (ssize_t)strlen(junk[i]) + 1);
+		assert_hung_up(socket);
+	}
+	assert_serves(path);
+	assert_unharmed(&child);
+}
+
+/* As deep as it is long; and one that never ends. */
+sp_lab_test(api, deep_and_huge_messages)
+{
+	struct sp_child child = start(lab, LISTENS);
+	const char *path = await_socket(lab, &child);
+	const size_t size = 64 << 20;
+	cleanup_free char *bytes = malloc(size);
+
+	memset(bytes, '[', size);
+	memcpy(bytes, "{\"method\":", 10);
+	bytes[500000] = '\0';
+	cleanup_close int deep = connect_raw(path), huge = connect_raw(path);
+	cr_assert_eq(send(deep, bytes, 500001, MSG_NOSIGNAL), 500001);
+	assert_hung_up(deep);
+	bytes[500000] = '[';
+	size_t sent = 0;
+	for (ssize_t n; sent < size && (n = send(huge, bytes + sent, size - sent, MSG_NOSIGNAL)) > 0;)
+		sent += (size_t)n;
+	cr_assert_lt(sent, 16 << 20, "%zu bytes of one message were taken", sent);
+	assert_serves(path);
+	assert_unharmed(&child);
+}
+
+/* Half a message and no more, descriptors by the hundred, a reader that does not read: others are served meanwhile. */
+sp_lab_test(api, slow_callers)
+{
+	struct sp_child child = start(lab, LISTENS);
+	const char *path = await_socket(lab, &child);
+	static const char call[] = "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
+				   "\"parameters\":{\"interface\":\"io.sallyport\"}}";
+	cleanup_close int half = connect_raw(path), reader = connect_raw(path);
+	size_t asked = 0;
+
+	cr_assert_eq(send(half, call, 20, MSG_NOSIGNAL), 20);
+	/* Asks and asks, and reads nothing: at some time nothing more is taken from it. */
+	for (ssize_t n; (n = send(reader, call, sizeof call, MSG_NOSIGNAL | MSG_DONTWAIT)) > 0 && asked < 1000000;)
+		asked += (size_t)n;
+	cr_assert_lt(asked, 1000000, "all of it was taken");
+	for (int i = 0; i < 10; i++)
+		assert_serves(path);
+	assert_unharmed(&child);
+}
+
+/* The oldest of the idle ones goes for each that comes; and fds that come unasked are closed. */
+sp_lab_test(api, many_connections_and_descriptors)
+{
+	struct sp_child child = start(lab, LISTENS);
+	const char *path = await_socket(lab, &child);
+	enum { MANY = 500 };
+	int sockets[MANY];
+	long fds = 0;
+
+	for (int i = 0; i < MANY; i++) {
+		const int fd[] = {0, 1, 2, 0, 1, 2};
+		struct sp_caller caller = call_up(path);
+
+		(void)!sp_caller_send(&caller, "io.sallyport.List", NULL, 0, fd, i % 2 == 0 ? 6 : 0);
+		sockets[i] = caller.socket;
+		sp_frames_release(&caller.in);
+	}
+	assert_serves(path);
+	cleanup_directory DIR *directory = opendir(sp_text(lab, "/proc/%d/fd", child.pid));
+	while (directory != NULL && readdir(directory) != NULL)
+		fds++;
+	for (int i = 0; i < MANY; i++)
+		close(sockets[i]);
+	/* Two a connection, with its pidfd. Of a job that runs as a user root alone can see them. */
+	cr_assert_lt(fds, 250, "%ld descriptors", fds);
+	assert_serves(path);
+	assert_unharmed(&child);
+}
