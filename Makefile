@@ -10,6 +10,7 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 BINDIR ?= $(PREFIX)/bin
 SBINDIR ?= $(PREFIX)/sbin
+DATADIR ?= $(PREFIX)/share
 MANDIR ?= $(PREFIX)/share/man
 POLICYDIR ?= $(PREFIX)/share/sallyport/policies
 PLUGINDIR ?= $(PREFIX)/lib/sallyport/plugins
@@ -29,6 +30,7 @@ TEST_PACKAGES := libcriterion-dev gdb strace
 LIVENESS_PACKAGES := bc binutils bsdutils debhelper default-jdk-headless dpkg-dev expect fakeroot gdb git golang-go \
 	nodejs parallel perl procps python3 strace util-linux
 LEARN_PACKAGES := git python3 python3-pytest xz-utils
+VARLINK_PACKAGES := golang-go golang-github-varlink-go-dev
 BENCH_PACKAGES := bubblewrap dash strace sudo xz-utils
 
 # What a program built in this tree finds by name without being installed; `make install` sets the final place.
@@ -93,7 +95,7 @@ endif
 say = $(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),,@echo '  $(1)  $(2)')
 quiet := $(if $(V),,@)
 
-.PHONY: all run test check torture liveness stress learn bench install clean help deps format force
+.PHONY: all run test check torture liveness varlink stress learn bench install clean help deps format force
 
 all: $(BUILD)/sallyport $(BUILD)/sallyportd ## the two programs, in build/ (the default)
 
@@ -218,6 +220,12 @@ liveness: ## honest programs beside their native runs: same output, status, file
 	@tests/liveness/run $(BUILD) --self-test
 	@tests/liveness/run $(BUILD)
 
+varlink: ## the interface, by a library that is not ours
+	@scripts/packages $(BUILD_PACKAGES)
+	@scripts/packages $(VARLINK_PACKAGES) || echo 'Skipped without these.'
+	@$(again) all
+	@tests/varlink/run $(BUILD)
+
 stress: ## 10,000 kills at every state, and the sizes of a big job; FULL=1: the full sizes
 	@scripts/packages $(BUILD_PACKAGES)
 	@$(again) all $(STRESS) $(PROGRAMS)
@@ -243,6 +251,9 @@ install: ## into PREFIX (/usr/local), SYSCONFDIR (/etc), below DESTDIR if that i
 	install -m 755 $(INSTALLED)/sallyport '$(DESTDIR)$(BINDIR)'
 	install -m 755 $(INSTALLED)/sallyportd '$(DESTDIR)$(SBINDIR)'
 	install -m 644 policies/*.yaml '$(DESTDIR)$(POLICYDIR)'
+	install -D -m 644 completions/sallyport.bash '$(DESTDIR)$(DATADIR)/bash-completion/completions/sallyport'
+	install -D -m 644 completions/_sallyport '$(DESTDIR)$(DATADIR)/zsh/site-functions/_sallyport'
+	install -D -m 644 completions/sallyport.fish '$(DESTDIR)$(DATADIR)/fish/vendor_completions.d/sallyport.fish'
 	for page in docs/*.[1-8]; do install -D -m 644 -t "$(DESTDIR)$(MANDIR)/man$${page##*.}" "$$page" || exit; done
 
 deps: ## the Debian packages for building and testing: installed as root, named otherwise

@@ -15,8 +15,15 @@
 [[nodiscard]] int sp_cmd_freeze(int argc, char **argv);
 [[nodiscard]] int sp_cmd_thaw(int argc, char **argv);
 [[nodiscard]] int sp_cmd_wait(int argc, char **argv);
+[[nodiscard]] int sp_cmd_inspect(int argc, char **argv);
+[[nodiscard]] int sp_cmd_top(int argc, char **argv);
+[[nodiscard]] int sp_cmd_stats(int argc, char **argv);
+[[nodiscard]] int sp_cmd_metrics(int argc, char **argv);
 [[nodiscard]] int sp_cmd_log(int argc, char **argv);
 [[nodiscard]] int sp_cmd_policy(int argc, char **argv);
 [[nodiscard]] int sp_cmd_doctor(int argc, char **argv);
+
+/* "sallyport COMMAND: WHAT WORD; see sallyport COMMAND --help", and the exit status for it. */
+int sp_refuse_word(const char *command, const char *what, const char *word);
 
 #endif

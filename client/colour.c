@@ -6,12 +6,18 @@
 #include <string.h>
 #include <unistd.h>
 
+bool sp_is_terminal(void)
+{
+	const char *term = getenv("TERM");
+
+	return isatty(STDOUT_FILENO) == 1 && term != NULL && strcmp(term, "dumb") != 0;
+}
+
 bool sp_use_colour(void)
 {
-	const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+	const char *no_color = getenv("NO_COLOR");
 
-	return isatty(STDOUT_FILENO) == 1 && (no_color == NULL || no_color[0] == '\0') && term != NULL &&
-	       strcmp(term, "dumb") != 0;
+	return sp_is_terminal() && (no_color == NULL || no_color[0] == '\0');
 }
 
 void sp_start_colour(bool use, enum sp_colour colour)

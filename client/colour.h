@@ -6,6 +6,7 @@
 
 enum sp_colour { SP_PLAIN, SP_DIM, SP_GREEN, SP_YELLOW, SP_RED, SP_BOLD };
 
+bool sp_is_terminal(void); /* one that can do more than show lines */
 bool sp_use_colour(void);
 
 /* Nothing where `use` is false. */

@@ -21,10 +21,14 @@ static const struct command {
 } commands[] = {
 	{"run", sp_cmd_run, "supervise a command and everything it starts", false},
 	{"ps", sp_cmd_ps, "list the jobs that run", false},
+	{"top", sp_cmd_top, "the jobs that run, live: execs, refusals, latency", false},
+	{"inspect", sp_cmd_inspect, "what is known of one job", false},
 	{"kill", sp_cmd_kill, "kill every process of a job, and wait until none is left", false},
 	{"freeze", sp_cmd_freeze, "stop every process of a job where it is", false},
 	{"thaw", sp_cmd_thaw, "let a frozen job go on", false},
 	{"wait", sp_cmd_wait, "wait until a job has ended", false},
+	{"stats", sp_cmd_stats, "the figures of all supervisors", false},
+	{"metrics", sp_cmd_metrics, "the same for Prometheus", false},
 	{"log", sp_cmd_log, "show what ran, what was refused, and by which rule", true},
 	{"policy", sp_cmd_policy, "check a policy file, or ask it about one command line", true},
 	{"doctor", sp_cmd_doctor, "tell what works on this machine, what does not, and why", false},
@@ -120,6 +124,14 @@ static int unknown(const char *word)
 	fputs("sallyport: unknown command ", stderr);
 	sp_print_argument(stderr, word, strlen(word));
 	fputs("; `sallyport --help` lists them\n", stderr);
+	return SP_EXIT_FAILURE;
+}
+
+int sp_refuse_word(const char *command, const char *what, const char *word)
+{
+	(void)fprintf(stderr, "sallyport %s: %s ", command, what);
+	sp_print_argument(stderr, word, strlen(word));
+	(void)fprintf(stderr, "; see sallyport %s --help\n", command);
 	return SP_EXIT_FAILURE;
 }
 

@@ -206,12 +206,8 @@ int sp_cmd_ps(int argc, char **argv)
 		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
 			return fputs(usage, stdout) < 0 ? SP_EXIT_FAILURE : 0;
 		bool *flag = strcmp(argv[i], "--json") == 0 ? &o.json : strcmp(argv[i], "--tree") == 0 ? &o.tree : NULL;
-		if (flag == NULL) {
-			(void)fputs("sallyport ps: unknown argument ", stderr);
-			sp_print_argument(stderr, argv[i], strlen(argv[i]));
-			(void)fputs("; see sallyport ps --help\n", stderr);
-			return SP_EXIT_FAILURE;
-		}
+		if (flag == NULL)
+			return sp_refuse_word("ps", "unknown argument", argv[i]);
 		*flag = true;
 	}
 	return list(&o);

@@ -3,7 +3,6 @@
 #include "supervisors.h"
 #include "util/cleanup.h"
 #include "util/json.h"
-#include "util/printable.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -133,14 +132,6 @@ static int tell_status(const char *id, const json_t *parameters)
 
 /* --- the commands --- */
 
-static int refuse(const char *command, const char *what, const char *word)
-{
-	(void)fprintf(stderr, "sallyport %s: %s ", command, what);
-	sp_print_argument(stderr, word, strlen(word));
-	(void)fprintf(stderr, "; see sallyport %s --help\n", command);
-	return SP_EXIT_FAILURE;
-}
-
 static int steer_all(const struct steering *what, int argc, char **argv)
 {
 	enum { AUDIT = 256, JSON };
@@ -165,12 +156,12 @@ static int steer_all(const struct steering *what, int argc, char **argv)
 		case 'h':
 			return fputs(what->usage, stdout) < 0 ? SP_EXIT_FAILURE : 0;
 		default:
-			return refuse(what->name, c == ':' ? "a value is missing after" : "unknown option",
-				      argv[optind - 1]);
+			return sp_refuse_word(what->name, c == ':' ? "a value is missing after" : "unknown option",
+					      argv[optind - 1]);
 		}
 	}
 	if (optind >= argc)
-		return refuse(what->name, "expected", "JOB");
+		return sp_refuse_word(what->name, "expected", "JOB");
 	for (; optind < argc; optind++) {
 		int one = steer(&r, argv[optind]);
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-static struct sp_child start_on_terminal(struct sp_lab *lab, const char *const argv[])
+static struct sp_child start_on(struct sp_lab *lab, const char *const argv[], const char *term)
 {
 	struct winsize size = {.ws_row = 24, .ws_col = 80};
 	struct sp_child child = {.err = -1, .deadline = sp_deadline(30), .linger = 5};
@@ -17,11 +17,16 @@ static struct sp_child start_on_terminal(struct sp_lab *lab, const char *const a
 	child.pid = forkpty(&child.out, NULL, NULL, &size);
 	cr_assert_geq(child.pid, 0, "forkpty: %s", strerror(errno));
 	if (child.pid == 0)
-		sp_exec_in_lab(lab, argv, "TERM=dumb");
+		sp_exec_in_lab(lab, argv, term);
 	fcntl(child.out, F_SETFD, FD_CLOEXEC);
 	child.input = fcntl(child.out, F_DUPFD_CLOEXEC, 0);
 	fcntl(child.out, F_SETFL, O_NONBLOCK);
 	return child;
+}
+
+static struct sp_child start_on_terminal(struct sp_lab *lab, const char *const argv[])
+{
+	return start_on(lab, argv, "TERM=dumb");
 }
 
 /* A shell as one sits before, without the noise. */
@@ -176,4 +181,20 @@ sp_lab_test(terminal, hanging_up_ends_everything)
 	close(sp_steal_fd(&child.input));
 	close(sp_steal_fd(&child.out));
 	expect_end(&child, 128 + SIGHUP);
+}
+
+/* The other screen, again and again, and the terminal as it was when it ends: by q, or by Ctrl-C. */
+sp_lab_test(terminal, top)
+{
+	for (int i = 0; i < 2; i++) {
+		struct sp_child child =
+			start_on(lab, sp_argv(sp_sallyport(lab), "top", "--interval", "0.05"), "TERM=xterm");
+
+		expect(&child, "\033[?1049h");
+		expect(&child, "COMMAND");
+		expect(&child, "\033[J\033[H");
+		type(&child, i == 0 ? "q" : "\003");
+		expect(&child, "\033[?1049l");
+		expect_end(&child, 0);
+	}
 }

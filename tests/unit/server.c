@@ -130,6 +130,7 @@ Test(server, half_a_message_is_not_waited_for)
 	cr_assert_eq(send(half, "{\"method", 8, 0), 8);
 	for (int i = 0; i < 1000 && !is_hung_up(half); i++)
 		(void)uv_run(&loop, UV_RUN_ONCE);
+	cr_assert(is_hung_up(half));
 	cr_assert_not(is_hung_up(idle), "one that is between two messages may take its time");
 	assert_answer(idle, "{\"method\":\"test.Hello\"}", "{\"parameters\":{}}");
 	stop();
