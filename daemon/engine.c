@@ -119,6 +119,11 @@ bool sp_engine_has(const struct sp_engine *engine, pid_t pid)
 	return task != NULL && task->process != NULL;
 }
 
+struct sp_audit *sp_engine_audit(const struct sp_engine *engine)
+{
+	return engine->tools.audit;
+}
+
 void sp_engine_each_job(struct sp_engine *engine, bool (*visit)(struct sp_job *job, void *data), void *data)
 {
 	sp_jobs_each(&engine->jobs, visit, data);

@@ -120,6 +120,8 @@ void sp_job_each_process(const struct sp_job *job, uint64_t after,
 
 /* --- all jobs --- */
 
+struct sp_audit *sp_engine_audit(const struct sp_engine *engine); /* NULL: nothing is recorded */
+
 /* As long as visit returns true. It may not end a job. */
 void sp_engine_each_job(struct sp_engine *engine, bool (*visit)(struct sp_job *job, void *data), void *data);
 struct sp_job *sp_engine_job(struct sp_engine *engine, uint64_t id); /* NULL: there is none */

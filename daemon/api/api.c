@@ -2,6 +2,7 @@
 #include "api/api.h"
 
 #include "api/jobs.h"
+#include "api/log.h"
 #include "api/peer.h"
 #include "api/standard.h"
 
@@ -15,6 +16,7 @@ static const struct part {
 	void (*end)(void *part); /* before the server is closed; NULL is fine */
 } parts[] = {
 	{sp_api_jobs_new, sp_api_jobs_free},
+	{sp_api_log_new, sp_api_log_free},
 };
 
 enum { PARTS = sizeof parts / sizeof *parts };

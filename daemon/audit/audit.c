@@ -42,6 +42,7 @@ struct sp_audit {
 	int directory;
 	struct sp_spool *spool; /* the writer's after `begun` */
 	uint64_t refused; /* records for which there was no room; the loop's */
+	const struct sp_audit_tap *tap; /* the loop's; NULL: nobody */
 
 	_Atomic(uint64_t) appended;
 	_Atomic(uint32_t) bell;
@@ -177,6 +178,11 @@ static void remove_spool(struct sp_audit *audit)
 		(void)rmdir(directory);
 }
 
+void sp_audit_set_tap(struct sp_audit *audit, const struct sp_audit_tap *tap)
+{
+	audit->tap = tap;
+}
+
 int sp_audit_job(struct sp_audit *audit, const struct sp_audit_job *record)
 {
 	int ret = sp_audit_ready(audit, NULL);
@@ -196,12 +202,20 @@ int sp_audit_process(struct sp_audit *audit, const struct sp_audit_process *reco
 
 int sp_audit_exec(struct sp_audit *audit, const struct sp_audit_exec *record)
 {
-	return append(audit, SP_RECORD_EXEC, record);
+	int ret = append(audit, SP_RECORD_EXEC, record);
+
+	if (audit->tap != NULL)
+		audit->tap->exec(record, audit->tap->context);
+	return ret;
 }
 
 int sp_audit_result(struct sp_audit *audit, const struct sp_audit_result *record)
 {
-	return append(audit, SP_RECORD_RESULT, record);
+	int ret = append(audit, SP_RECORD_RESULT, record);
+
+	if (audit->tap != NULL)
+		audit->tap->result(record, audit->tap->context);
+	return ret;
 }
 
 int sp_audit_exit(struct sp_audit *audit, const struct sp_audit_exit *record)

@@ -141,6 +141,15 @@ struct sp_audit_job_end {
 	int status; /* wait status of the job's root process */
 };
 
+/* Somebody who wants to know of decisions and results as they are appended, on the same thread. It must not append. */
+struct sp_audit_tap {
+	void (*exec)(const struct sp_audit_exec *record, void *context);
+	void (*result)(const struct sp_audit_result *record, void *context);
+	void *context;
+};
+/* The tap stays the caller's; NULL: nobody. */
+void sp_audit_set_tap(struct sp_audit *audit, const struct sp_audit_tap *tap);
+
 [[nodiscard]] int sp_audit_job(struct sp_audit *audit, const struct sp_audit_job *record);
 [[nodiscard]] int sp_audit_launch(struct sp_audit *audit, const struct sp_audit_launch *record);
 [[nodiscard]] int sp_audit_process(struct sp_audit *audit, const struct sp_audit_process *record);

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -303,6 +304,94 @@ sp_lab_test(api, a_frozen_job_can_be_killed)
 	sp_assert_ended(&outcome, 128 + SIGKILL, "killed");
 }
 
+/* ---- Log ---- */
+
+static void receive(struct sp_caller *caller, struct sp_reply *reply, bool continues)
+{
+	int err = sp_caller_receive(caller, reply);
+
+	cr_assert_eq(err, 0, "%s", strerror(-err));
+	cr_assert_null(reply->error, "%s", reply->error);
+	cr_assert_eq(reply->continues, continues);
+}
+
+sp_lab_test(api, log_as_it_comes)
+{
+	sp_set_policy(lab, "version: 1\nexec: {default: allow, rules: [{id: nope, program: id, action: deny, reason: "
+			   "Because.}]}\n");
+	struct sp_child child = start(lab, "echo ready; read line; /usr/bin/id; /bin/echo said $line; exit 7");
+	const char *path = await_socket(lab, &child);
+	cleanup_caller struct sp_caller caller = call_up(path);
+	cleanup_reply struct sp_reply first, denied, result, end;
+
+	assert_fails(&caller, "io.sallyport.Log", NULL, "org.varlink.service.ExpectedMore");
+	cr_assert_eq(sp_caller_send(&caller, "io.sallyport.Log", json_pack("{ss}", "job", job_of(path)), SP_CALL_MORE,
+				    NULL, 0),
+		     0);
+	receive(&caller, &first, true);
+	assert_unharmed(&child);
+	receive(&caller, &denied, true);
+	const json_t *record = json_object_get(denied.parameters, "record");
+	cr_assert_str_eq(text(record, "kind"), "decision");
+	cr_assert_str_eq(text(record, "action"), "deny");
+	cr_assert_str_eq(text(record, "errno"), "EACCES");
+	cr_assert_str_eq(text(record, "rule"), "nope");
+	cr_assert_str_eq(text(record, "reason"), "Because.");
+	cr_assert_str_eq(text(record, "program"), "/usr/bin/id");
+	receive(&caller, &result, true);
+	record = json_object_get(result.parameters, "record");
+	cr_assert_str_eq(text(record, "result"), "denied");
+	for (int i = 0; i < 2; i++) {
+		cleanup_reply struct sp_reply reply;
+
+		receive(&caller, &reply, true);
+		record = json_object_get(reply.parameters, "record");
+		cr_assert_str_eq(text(record, i == 0 ? "program" : "result"), i == 0 ? "/usr/bin/echo" : "execed");
+	}
+	receive(&caller, &end, false);
+}
+
+/* Who does not keep up misses something and is told how much; the job does not wait for it. */
+sp_lab_test(api, log_of_a_slow_reader)
+{
+	enum { STORM = 1500 };
+	struct sp_child child = start(
+		lab,
+		sp_text(lab, "echo ready; read line; %s %d 1 %s; echo over; read line; /bin/echo said $line; exit 7",
+			sp_program(lab, "execstorm"), STORM, sp_program(lab, "marker")));
+	cleanup_caller struct sp_caller caller = call_up(await_socket(lab, &child));
+	cleanup_reply struct sp_reply first;
+	json_int_t missed = 0, seen = 0;
+
+	cr_assert_eq(sp_caller_send(&caller, "io.sallyport.Log", NULL, SP_CALL_MORE, NULL, 0), 0);
+	receive(&caller, &first, true);
+	cr_assert_eq(write(child.input, "storm\n", 6), 6);
+	cr_assert(sp_await_text(&child, "over"), "%.2000s", child.err_buffer.data);
+	for (bool over = false; !over || missed == 0;) {
+		cleanup_reply struct sp_reply reply;
+		struct pollfd more = {.fd = caller.socket, .events = POLLIN};
+
+		/* What was kept for it has been read: from now on it is told again. */
+		if (!over && !sp_frames_waiting(&caller.in) && poll(&more, 1, 100) == 0) {
+			over = true;
+			assert_unharmed(&child);
+		}
+		if (sp_caller_receive(&caller, &reply) != 0 || reply.error != NULL)
+			break;
+		seen += json_is_object(json_object_get(reply.parameters, "record"));
+		missed += json_integer_value(json_object_get(reply.parameters, "missed"));
+	}
+	for (;;) {
+		cleanup_reply struct sp_reply reply;
+
+		if (sp_caller_receive(&caller, &reply) != 0 || reply.error != NULL)
+			break;
+		seen += json_is_object(json_object_get(reply.parameters, "record"));
+	}
+	cr_assert_gt(missed, 0);
+	cr_assert_eq(seen + missed, 2 * (STORM + 2), "%lld + %lld", (long long)seen, (long long)missed);
+}
+
 /* ---- who may ask ---- */
 
 /* Whether that user gets an answer. The socket and its directory are opened to all, so that it is the supervisor that refuses. */
@@ -468,11 +557,13 @@ sp_lab_test(api, many_connections_and_descriptors)
 {
 	struct sp_child child = start(lab, LISTENS);
 	const char *path = await_socket(lab, &child);
-	enum { MANY = 500 };
-	int sockets[MANY];
+	const long many = sp_size(500, 10000);
+	const struct rlimit more = {.rlim_cur = 20000, .rlim_max = 20000};
+	cleanup_free int *sockets = calloc((size_t)many, sizeof *sockets);
 	long fds = 0;
 
-	for (int i = 0; i < MANY; i++) {
+	cr_assert(many < 1000 || setrlimit(RLIMIT_NOFILE, &more) == 0);
+	for (long i = 0; i < many; i++) {
 		const int fd[] = {0, 1, 2, 0, 1, 2};
 		struct sp_caller caller = call_up(path);
 
@@ -484,7 +575,7 @@ sp_lab_test(api, many_connections_and_descriptors)
 	cleanup_directory DIR *directory = opendir(sp_text(lab, "/proc/%d/fd", child.pid));
 	while (directory != NULL && readdir(directory) != NULL)
 		fds++;
-	for (int i = 0; i < MANY; i++)
+	for (long i = 0; i < many; i++)
 		close(sockets[i]);
 	/* Two a connection, with its pidfd. Of a job that runs as a user root alone can see them. */
 	cr_assert_lt(fds, 250, "%ld descriptors", fds);
