@@ -303,11 +303,13 @@ static int reap_mapper(pid_t mapper)
 	return WIFEXITED(status) ? -WEXITSTATUS(status) : -ECHILD;
 }
 
+/* The kernel's calls: the C library's want every thread to do the same, and wait for ever for one that was just being started when
+ * we were forked. */
 static int take_mapped_ids(const struct sp_launch_plan *plan)
 {
-	if (plan->changes_gid && setresgid(plan->first_gid, plan->first_gid, plan->first_gid) != 0)
+	if (plan->changes_gid && syscall(SYS_setresgid, plan->first_gid, plan->first_gid, plan->first_gid) != 0)
 		return -errno;
-	if (plan->changes_uid && setresuid(plan->first_uid, plan->first_uid, plan->first_uid) != 0)
+	if (plan->changes_uid && syscall(SYS_setresuid, plan->first_uid, plan->first_uid, plan->first_uid) != 0)
 		return -errno;
 	/* A change of ids makes undumpable, and so untraceable. */
 	return result(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
