@@ -14,6 +14,7 @@
 [[nodiscard]] int sp_cmd_kill(int argc, char **argv);
 [[nodiscard]] int sp_cmd_freeze(int argc, char **argv);
 [[nodiscard]] int sp_cmd_thaw(int argc, char **argv);
+[[nodiscard]] int sp_cmd_reload(int argc, char **argv);
 [[nodiscard]] int sp_cmd_wait(int argc, char **argv);
 [[nodiscard]] int sp_cmd_inspect(int argc, char **argv);
 [[nodiscard]] int sp_cmd_top(int argc, char **argv);

@@ -93,6 +93,9 @@ static int set_outcome(json_t *object, const struct sp_log_exec *exec)
 	    sp_json_set_text(object, "verify", verify < sizeof verified / sizeof *verified ? verified[verify] : NULL) <
 		    0)
 		return -ENOMEM;
+	if (sp_json_set_number(object, "generation", (json_int_t)exec->generation) < 0 ||
+	    log_json_set_time(object, "asked", exec->asked) < 0 || sp_json_set_text(object, "answer", exec->answer) < 0)
+		return -ENOMEM;
 	return sp_json_set_text(object, "verify_detail", exec->detail);
 }
 

@@ -26,6 +26,7 @@ static const struct command {
 	{"kill", sp_cmd_kill, "kill every process of a job, and wait until none is left", false},
 	{"freeze", sp_cmd_freeze, "stop every process of a job where it is", false},
 	{"thaw", sp_cmd_thaw, "let a frozen job go on", false},
+	{"reload", sp_cmd_reload, "read the policies of jobs again", false},
 	{"wait", sp_cmd_wait, "wait until a job has ended", false},
 	{"stats", sp_cmd_stats, "the figures of all supervisors", false},
 	{"metrics", sp_cmd_metrics, "the same for Prometheus", false},

@@ -28,6 +28,7 @@ static const struct command {
 	{"test", test_command, "test FILE [--json] -- ARGV...", "the decision for one command line"},
 	{"learn", policy_learn, "learn JOB... [-o FILE]", "a policy from what jobs did"},
 	{"replay", policy_replay, "replay FILE [--job J]", "recorded execs, judged again"},
+	{"stats", policy_stats, "stats [JOB]", "how often each rule has decided"},
 };
 
 static int usage(FILE *out, int status)
@@ -66,7 +67,8 @@ int sp_cmd_policy(int argc, char **argv)
 	}
 	(void)fputs("sallyport: unknown command ", stderr);
 	sp_print_argument(stderr, argv[1], strlen(argv[1]));
-	(void)fputs(", expected check, test, learn or replay; `sallyport policy --help` explains them\n", stderr);
+	(void)fputs(", expected check, test, learn, replay or stats; `sallyport policy --help` explains them\n",
+		    stderr);
 	return SP_EXIT_FAILURE;
 }
 

@@ -3,6 +3,7 @@
 #define SP_CLIENT_POLICY_COMMANDS_H
 
 [[nodiscard]] int policy_learn(int argc, char **argv);
+[[nodiscard]] int policy_stats(int argc, char **argv);
 [[nodiscard]] int policy_replay(int argc, char **argv);
 
 #endif

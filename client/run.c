@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,6 +32,8 @@ struct options {
 
 struct run {
 	struct options options;
+	struct sp_reload reload; /* asked for by SIGHUP */
+	bool reloading, reload_again;
 	uv_loop_t loop;
 	uv_poll_t signals;
 	uv_timer_t stop_self;
@@ -341,12 +344,52 @@ static const struct sp_job_events job_events = {
 /* What people send to a command they started. */
 static const int forwarded[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT, SIGALRM};
 
+static void start_reload(struct run *r);
+
+static void on_reloaded(struct sp_reload *reload, const struct sp_error *e)
+{
+	struct run *r = reload->context;
+
+	r->reloading = false;
+	if (e->err == ECANCELED)
+		return;
+	if (e->err != 0)
+		(void)fprintf(stderr, "sallyport: the policy stays as it was: %s\n", e->text);
+	else
+		(void)fprintf(stderr, "sallyport: the policy was read again: generation %" PRIu64 "\n",
+			      sp_job_generation(r->job));
+	if (r->reload_again)
+		start_reload(r);
+}
+
+static void start_reload(struct run *r)
+{
+	r->reload_again = r->reloading;
+	if (r->reloading)
+		return;
+	r->reloading = true;
+	r->reload = (struct sp_reload){.done = on_reloaded, .context = r};
+	sp_job_reload(r->job, &r->reload);
+}
+
+/* A hang-up comes from the kernel, or goes to whoever leads the session. Who has sent it may be gone by now: whether it was one of
+ * the job's, which may not have its policy changed, is asked of all that there ever were. */
+static bool asks_for_reload(const struct run *r, const struct signalfd_siginfo *info)
+{
+	return info->ssi_signo == SIGHUP && info->ssi_code == SI_USER && r->options.policy != NULL &&
+	       getsid(0) != getpid() && info->ssi_pid != 0 && !sp_job_has_had(r->job, (pid_t)info->ssi_pid);
+}
+
 static void on_signal(struct run *r, const struct signalfd_siginfo *info)
 {
 	int signal = (int)info->ssi_signo;
 
 	if (r->job == NULL)
 		return;
+	if (asks_for_reload(r, info)) {
+		start_reload(r);
+		return;
+	}
 	if (r->root_ended) {
 		/* Only leftovers are there, and nobody to tell: an interrupt is meant for them. */
 		if (signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT)

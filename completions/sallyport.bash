@@ -74,7 +74,7 @@ _sallyport() {
 	fi
 	case $command in
 	run) COMPREPLY=($(compgen -c -- "$current")) ;;
-	kill | freeze | thaw | wait | inspect) _sallyport_words "$(_sallyport_jobs "$program")" "$current" ;;
+	kill | freeze | thaw | wait | reload | inspect) _sallyport_words "$(_sallyport_jobs "$program")" "$current" ;;
 	help) _sallyport_words "$(_sallyport_commands "$program")" "$current" ;;
 	policy)
 		if ((COMP_CWORD == 2)); then

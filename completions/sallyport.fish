@@ -57,7 +57,7 @@ end
 complete -c sallyport -f
 complete -c sallyport -n 'test (count (commandline -opc)) -eq 1' -a '(__sallyport_commands) help --help --version'
 complete -c sallyport -n 'test (count (commandline -opc)) -gt 1; and not __sallyport_in_command; and string match -q -- "-*" (commandline -ct)' -a '(__sallyport_options)'
-complete -c sallyport -n '__sallyport_is kill freeze thaw wait inspect' -a '(__sallyport_jobs)'
+complete -c sallyport -n '__sallyport_is kill freeze thaw wait reload inspect' -a '(__sallyport_jobs)'
 complete -c sallyport -n '__sallyport_is help' -a '(__sallyport_commands)'
 complete -c sallyport -n '__sallyport_after -p --policy; or begin; __sallyport_is policy; and test (count (commandline -opc)) -gt 2; end' -a '(__sallyport_policies)' -F
 complete -c sallyport -n '__sallyport_is policy; and test (count (commandline -opc)) -eq 2' -a '(sallyport policy --help | string replace -rf "^  sallyport policy ([a-z]+).*" \'$1\')'

@@ -8,6 +8,7 @@
 #include "launch/outcome.h"
 #include "policy/policy.h"
 #include "ptrace/latency.h"
+#include "reload.h"
 #include "util/error.h"
 #include "util/list.h"
 
@@ -57,7 +58,7 @@ struct sp_job_plan {
 	const char *cwd; /* for the record: the child inherits ours */
 	const sigset_t *signal_mask; /* what the program shall have */
 	bool ignore_sigchld;
-	const struct sp_policy *policy; /* must outlive the job */
+	const struct sp_policy *policy; /* held by the job */
 	enum sp_tracking tracking;
 	unsigned weaknesses; /* 0, or enum sp_weakness, for tests */
 	const struct sp_job_events *events;
@@ -79,6 +80,14 @@ void sp_job_thaw(struct sp_job *job);
 bool sp_job_is_frozen(const struct sp_job *job);
 unsigned sp_job_running(const struct sp_job *job); /* threads that may run their program; attached tracking only */
 
+/* Reads the policy of the job again, from the file that it came from: parsed, compiled and tested by a thread, and then in force for
+ * whatever is judged from then on, as the next generation. On any failure the policy stays what it is. What a program starts with
+ * (launch, limits, filesystem, network, syscalls) and how it is tracked stay as they were when the job began. */
+void sp_job_reload(struct sp_job *job, struct sp_reload *reload);
+uint64_t sp_job_generation(const struct sp_job *job); /* of the policy in force: 1, and one more with each reload */
+
+bool sp_job_has_had(const struct sp_job *job,
+		    pid_t pid); /* was this ever a process of its? True also where that is not known */
 bool sp_job_has(const struct sp_job *job, pid_t pid); /* is this process or thread one of its tasks? */
 pid_t sp_job_root(const struct sp_job *job); /* pid of the root process */
 uint64_t sp_job_id(const struct sp_job *job); /* as in the audit database */

@@ -7,8 +7,10 @@
 #include "limits/cgroup.h"
 #include "notify/listener.h"
 #include "ptrace/arch.h"
+#include "reload.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/pids.h"
 #include "util/proc.h"
 
 #include <errno.h>
@@ -23,12 +25,16 @@
 #include <unistd.h>
 
 enum { FREEZE_DEADLINE = 5000, READ_DEADLINE = 5000, EXEC_DEADLINE = 5000, HANG_UP_AFTER = 3000 }; /* milliseconds */
-enum { SHOWN_ARGV = 4 << 10 };
+enum { SHOWN_ARGV = 4 << 10, WRITE_HITS_AFTER = 1000 /* milliseconds */ };
 
 struct sp_job {
 	struct sp_list link; /* in the engine's list of jobs */
 	struct sp_job_tools tools;
-	const struct sp_policy *policy;
+	const struct sp_policy *policy; /* that it was started with: held */
+	const struct sp_policy *current; /* that judges: held */
+	struct sp_reloader *reloader;
+	uv_timer_t hits; /* runs while there are some to be written */
+	struct sp_pids *pids; /* every process id it has ever had; NULL: not known */
 	const struct sp_job_events *events;
 	void *context;
 	uint64_t id;
@@ -148,6 +154,7 @@ static void drop_job(struct sp_job **at)
 		sp_gatekeeper_close(job->keeper);
 	sp_launch_end_init(&job->launched);
 	sp_cgroup_close(job->cgroup);
+	sp_reloader_close(sp_steal_ptr(job->reloader));
 	close_handles(job);
 }
 
@@ -322,6 +329,52 @@ static int check_policy(const struct sp_policy *policy, struct sp_error *e)
 	return 0;
 }
 
+/* --- another policy --- */
+
+static int take_policy(const struct sp_policy *policy, void *context, struct sp_error *e)
+{
+	struct sp_job *job = context;
+	int err = check_policy(policy, e);
+
+	if (err == 0)
+		err = sp_judge_take_policy(job->judge, policy, e);
+	if (err != 0)
+		return err;
+	sp_gatekeeper_want_env(job->keeper, sp_policy_wants_env(policy));
+	sp_policy_free((struct sp_policy *)job->current);
+	job->current = sp_policy_hold(policy);
+	job->about.policy = sp_policy_name(policy);
+	job->about.policy_file = sp_policy_file(policy);
+	return 0;
+}
+
+void sp_job_reload(struct sp_job *job, struct sp_reload *reload)
+{
+	sp_reloader_ask(job->reloader, sp_policy_file(job->current), reload);
+}
+
+uint64_t sp_job_generation(const struct sp_job *job)
+{
+	return sp_judge_generation(job->judge);
+}
+
+static void write_hits(struct sp_job *job)
+{
+	(void)recorded(job, sp_judge_write_hits(job->judge));
+}
+
+static void on_hits(uv_timer_t *timer)
+{
+	write_hits(timer->data);
+}
+
+/* Not at once: many are written together. */
+static void write_hits_later(struct sp_job *job)
+{
+	if (sp_judge_has_hits(job->judge) && !uv_is_active((uv_handle_t *)&job->hits))
+		(void)uv_timer_start(&job->hits, on_hits, WRITE_HITS_AFTER, 0);
+}
+
 struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_plan *plan, struct sp_error *e)
 {
 	if (check_policy(plan->policy, e) != 0)
@@ -335,7 +388,9 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 	job->tools = *tools;
 	job->launched.channel = job->launched.wire = -1;
 	sp_list_init(&job->link);
-	job->policy = plan->policy;
+	job->policy = sp_policy_hold(plan->policy);
+	job->current = sp_policy_hold(plan->policy);
+	job->pids = sp_pids_new();
 	job->one_shot = plan->tracking == SP_TRACKING_ONESHOT;
 	job->events = plan->events;
 	job->context = plan->context;
@@ -344,7 +399,9 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 	job->hang_up.data = job;
 	(void)uv_timer_init(tools->gate.loop, &job->wall);
 	job->wall.data = job;
-	job->open_handles = 2;
+	(void)uv_timer_init(tools->gate.loop, &job->hits);
+	job->hits.data = job;
+	job->open_handles = 3;
 	const struct sp_gate_settings settings = {
 		.want_env = sp_policy_wants_env(plan->policy),
 		.without_freeze = (plan->weaknesses & SP_WITHOUT_FREEZE) != 0,
@@ -360,7 +417,8 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 	}
 	const struct sp_judge_plan judge = {.job = job->id, .policy = plan->policy, .audit = tools->audit};
 	job->judge = sp_judge_new(&judge);
-	if (job->judge != NULL && remember(job, plan) == 0)
+	job->reloader = sp_reloader_new(tools->gate.blocking, take_policy, job);
+	if (job->judge != NULL && job->reloader != NULL && remember(job, plan) == 0)
 		job->keeper = sp_gatekeeper_new(&tools->gate, &settings, &job->processes, &sp_judge_ops, job->judge);
 	if (job->keeper == NULL) {
 		sp_fail(e, ENOMEM, "out of memory");
@@ -417,6 +475,11 @@ bool sp_job_has(const struct sp_job *job, pid_t pid)
 	const struct sp_task *task = sp_index_find(job->tools.gate.index, pid);
 
 	return task != NULL && task->process != NULL && task->process->job == job;
+}
+
+bool sp_job_has_had(const struct sp_job *job, pid_t pid)
+{
+	return job->pids == NULL || sp_pids_have(job->pids, pid);
 }
 
 pid_t sp_job_root(const struct sp_job *job)
@@ -558,6 +621,7 @@ void sp_job_process_born(struct sp_job *job, struct sp_process *process)
 {
 	process->key = ++job->last_process;
 	sp_list_add(&job->processes, &process->job_link);
+	sp_pids_add(job->pids, process->tgid);
 	job->counts.processes++;
 	job->counts.alive++;
 	const struct sp_audit_process record = {
@@ -638,12 +702,14 @@ static void finish(struct sp_job *job)
 	const struct sp_audit_job_end record = {.job = job->id, .time = sp_now(), .status = job->root_status};
 
 	sp_launch_let_init_go(&job->launched);
+	write_hits(job);
 	if (job->tools.audit != NULL)
 		(void)recorded(job, sp_audit_job_end(job->tools.audit, &record));
 	sp_listener_close(job->listener);
 	job->listener = NULL;
 	sp_cgroup_close(sp_steal_ptr(job->cgroup));
 	tell_observers(job);
+	sp_reloader_close(sp_steal_ptr(job->reloader));
 	sp_list_del(&job->link);
 	if (job->events->done != NULL)
 		job->events->done(job, job->context);
@@ -662,6 +728,9 @@ static void on_handle_closed(uv_handle_t *handle)
 	if (job->home > 0)
 		(void)close(job->home);
 	sp_judge_free(job->judge);
+	sp_pids_free(job->pids);
+	sp_policy_free((struct sp_policy *)job->current);
+	sp_policy_free((struct sp_policy *)job->policy);
 	free((void *)job->about.argv.data);
 	free(job);
 }
@@ -674,6 +743,7 @@ static void close_handles(struct sp_job *job)
 		close_channel(job);
 	uv_close((uv_handle_t *)&job->wall, on_handle_closed);
 	uv_close((uv_handle_t *)&job->hang_up, on_handle_closed);
+	uv_close((uv_handle_t *)&job->hits, on_handle_closed);
 }
 
 /* --- launch --- */
@@ -862,6 +932,7 @@ static void on_notification(const struct seccomp_notif *notification, void *cont
 	if (sp_arch_is_exec(notification->data.nr)) {
 		sp_follower_exec(job->tools.follower, job->tools.gate.index, caller);
 		sp_gatekeeper_notified(job->keeper, caller, notification);
+		write_hits_later(job);
 	} else {
 		let_fork(job, caller, notification->id);
 	}

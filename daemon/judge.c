@@ -1,6 +1,7 @@
 /* See judge.h. */
 #include "judge.h"
 
+#include "hits.h"
 #include "ptrace/status.h"
 #include "util/clock.h"
 
@@ -10,7 +11,10 @@
 
 struct sp_judge {
 	uint64_t job;
-	const struct sp_policy *policy;
+	const struct sp_policy *policy; /* held */
+	uint64_t generation; /* of it */
+	struct sp_hits *hits; /* of its rules */
+	bool strict; /* no exec at all, but for the first */
 	struct sp_audit *audit;
 	struct sp_state *state;
 	sp_record_place record;
@@ -28,10 +32,17 @@ struct sp_judge *sp_judge_new(const struct sp_judge_plan *plan)
 	if (judge == NULL)
 		return NULL;
 	judge->job = plan->job;
-	judge->policy = plan->policy;
+	judge->policy = sp_policy_hold(plan->policy);
+	judge->generation = 1;
+	judge->strict = sp_policy_confinement(plan->policy)->strict;
+	judge->hits = sp_hits_new(plan->policy, plan->job, judge->generation);
 	judge->audit = plan->audit;
 	judge->state = plan->state;
 	judge->record = plan->record;
+	if (judge->hits == NULL) {
+		sp_judge_free(judge);
+		return NULL;
+	}
 	if (plan->record == 0)
 		return judge;
 	judge->last_exec = sp_state_get(plan->state, plan->record, SP_NUMBER_EXEC);
@@ -50,9 +61,62 @@ static void keep_counts(const struct sp_judge *judge)
 
 void sp_judge_free(struct sp_judge *judge)
 {
-	if (judge != NULL)
-		free(judge->names);
+	if (judge == NULL)
+		return;
+	sp_hits_free(judge->hits);
+	sp_policy_free((struct sp_policy *)judge->policy);
+	free(judge->names);
 	free(judge);
+}
+
+static int record_policy(const struct sp_judge *judge, const struct sp_policy *policy, uint64_t generation)
+{
+	const struct sp_audit_policy record = {
+		.job = judge->job,
+		.generation = generation,
+		.time = sp_now(),
+		.policy = sp_policy_name(policy),
+		.policy_file = sp_policy_file(policy),
+		.policy_digest = sp_policy_digest(policy),
+	};
+
+	return judge->audit != NULL ? sp_audit_policy(judge->audit, &record) : 0;
+}
+
+int sp_judge_take_policy(struct sp_judge *judge, const struct sp_policy *policy, struct sp_error *e)
+{
+	const uint64_t generation = judge->generation + 1;
+	struct sp_hits *hits = sp_hits_new(policy, judge->job, generation);
+
+	if (hits == NULL)
+		return sp_fail(e, ENOMEM, "out of memory");
+	const int err = record_policy(judge, policy, generation);
+	if (err != 0) {
+		sp_hits_free(hits);
+		return sp_fail(e, -err, "it cannot be recorded: %s", strerror(-err));
+	}
+	(void)sp_judge_write_hits(judge);
+	sp_hits_free(judge->hits);
+	sp_policy_free((struct sp_policy *)judge->policy);
+	judge->hits = hits;
+	judge->policy = sp_policy_hold(policy);
+	judge->generation = generation;
+	return 0;
+}
+
+uint64_t sp_judge_generation(const struct sp_judge *judge)
+{
+	return judge->generation;
+}
+
+bool sp_judge_has_hits(const struct sp_judge *judge)
+{
+	return judge->audit != NULL && sp_hits_are_new(judge->hits);
+}
+
+int sp_judge_write_hits(struct sp_judge *judge)
+{
+	return judge->audit != NULL ? sp_hits_write(judge->hits, judge->audit) : 0;
 }
 
 const struct sp_error *sp_judge_refusal(const struct sp_judge *judge)
@@ -182,6 +246,7 @@ static struct ruling rule_by_policy(const struct sp_judge *judge, const struct s
 		if (second.action > decision.action)
 			decision = second;
 	}
+	sp_hits_add(judge->hits, &decision, sp_now());
 	*winner = decision;
 	const size_t rest = decision.matched > 0 ? decision.matched - 1 : 0;
 	struct ruling ruling = {
@@ -287,6 +352,7 @@ static bool record_exec(struct sp_judge *judge, const struct sp_task *caller, co
 		.interpreter = {.data = in->interpreter.path, .size = strlen(in->interpreter.path)},
 		.inserted = inserted(in),
 		.environment = environment,
+		.generation = judge->generation,
 	};
 
 	return judge->audit == NULL || recorded(judge, sp_audit_exec(judge->audit, &record));
@@ -319,7 +385,7 @@ static void remember_refusal(struct sp_judge *judge, const struct sp_task *calle
 /* SECCOMP_MODE_STRICT allows no exec at all; but for the one that starts the program, ours does not either. */
 static bool is_strict(const struct sp_judge *judge, const struct sp_task *caller)
 {
-	return sp_policy_confinement(judge->policy)->strict && !is_first(caller);
+	return judge->strict && !is_first(caller);
 }
 
 static struct ruling refuse_strict(void)

@@ -15,7 +15,7 @@ struct sp_judge;
 
 struct sp_judge_plan {
 	uint64_t job; /* its id in the audit trail */
-	const struct sp_policy *policy; /* must outlive it */
+	const struct sp_policy *policy; /* held */
 	struct sp_audit *audit; /* NULL: nothing is recorded */
 	struct sp_state *state; /* what outlives us, and the job's place in it; 0: nothing does */
 	sp_record_place record;
@@ -23,6 +23,15 @@ struct sp_judge_plan {
 
 [[nodiscard]] struct sp_judge *sp_judge_new(const struct sp_judge_plan *plan); /* NULL: out of memory */
 void sp_judge_free(struct sp_judge *judge); /* NULL is fine */
+
+/* Another policy judges from now on, as one more generation (the first is 1). What syscalls.mode says of execs stays as it was.
+ * 0; or -errno with a sentence, and nothing has changed. */
+[[nodiscard]] int sp_judge_take_policy(struct sp_judge *judge, const struct sp_policy *policy, struct sp_error *e);
+uint64_t sp_judge_generation(const struct sp_judge *judge);
+
+/* How often each rule has decided: is something not in the audit trail yet, and write it. 0 or -errno. */
+bool sp_judge_has_hits(const struct sp_judge *judge);
+[[nodiscard]] int sp_judge_write_hits(struct sp_judge *judge);
 
 extern const struct sp_gate_ops sp_judge_ops; /* context: the judge */
 

@@ -4,6 +4,7 @@
 #include "api/jobs.h"
 #include "api/log.h"
 #include "api/peer.h"
+#include "api/policies.h"
 #include "api/standard.h"
 
 #include <stdlib.h>
@@ -17,6 +18,7 @@ static const struct part {
 } parts[] = {
 	{sp_api_jobs_new, sp_api_jobs_free},
 	{sp_api_log_new, sp_api_log_free},
+	{sp_api_policies_new, sp_api_policies_free},
 };
 
 enum { PARTS = sizeof parts / sizeof *parts };

@@ -223,6 +223,16 @@ int sp_audit_exit(struct sp_audit *audit, const struct sp_audit_exit *record)
 	return append(audit, SP_RECORD_EXIT, record);
 }
 
+int sp_audit_policy(struct sp_audit *audit, const struct sp_audit_policy *record)
+{
+	return append(audit, SP_RECORD_POLICY, record);
+}
+
+int sp_audit_rule(struct sp_audit *audit, const struct sp_audit_rule *record)
+{
+	return append(audit, SP_RECORD_RULE, record);
+}
+
 int sp_audit_job_end(struct sp_audit *audit, const struct sp_audit_job_end *record)
 {
 	return append(audit, SP_RECORD_JOB_END, record);

@@ -103,6 +103,25 @@ struct sp_audit_exec { /* a decision */
 	struct sp_bytes interpreter; /* canonical, of a script (the last, where they are nested); empty: none */
 	struct sp_bytes inserted; /* of a script: what the kernel puts before argv[1], as NUL-terminated strings */
 	struct sp_bytes environment; /* names of the variables, NUL-terminated, one after the other */
+	uint64_t generation; /* of the policy that judged: 1, and one more with each reload */
+	int64_t asked; /* when a person was asked; 0: nobody was. time is then that of the answer */
+	const char *answer; /* who has answered, and how; NULL: nobody was asked */
+};
+
+struct sp_audit_policy { /* another policy is in force: with generation 1 the job began, and its record tells of that */
+	uint64_t job, generation;
+	int64_t time;
+	const char *policy, *policy_file;
+	uint64_t policy_digest;
+};
+
+struct sp_audit_rule { /* how often a rule has decided so far; again where that has changed */
+	uint64_t job, generation;
+	uint32_t number; /* in the file, from 0; what no rule decided has greater ones */
+	const char *rule; /* its id */
+	int action; /* enum sp_action */
+	uint64_t hits;
+	int64_t last;
 };
 
 enum sp_result {
@@ -156,6 +175,8 @@ void sp_audit_set_tap(struct sp_audit *audit, const struct sp_audit_tap *tap);
 [[nodiscard]] int sp_audit_exec(struct sp_audit *audit, const struct sp_audit_exec *record);
 [[nodiscard]] int sp_audit_result(struct sp_audit *audit, const struct sp_audit_result *record);
 [[nodiscard]] int sp_audit_exit(struct sp_audit *audit, const struct sp_audit_exit *record);
+[[nodiscard]] int sp_audit_policy(struct sp_audit *audit, const struct sp_audit_policy *record);
+[[nodiscard]] int sp_audit_rule(struct sp_audit *audit, const struct sp_audit_rule *record);
 [[nodiscard]] int sp_audit_job_end(struct sp_audit *audit, const struct sp_audit_job_end *record);
 
 #endif

@@ -210,6 +210,9 @@ static int exec_row(void *data, sqlite3_stmt *row)
 		.interpreter = bytes_at(row, 23),
 		.inserted = bytes_at(row, 24),
 		.environment = bytes_at(row, 25),
+		.generation = (uint64_t)sqlite3_column_int64(row, 26),
+		.asked = sqlite3_column_int64(row, 27),
+		.answer = text_at(row, 28),
 	};
 
 	return visit->visit(visit->data, &exec);
@@ -228,7 +231,10 @@ bool sp_log_refused(const struct sp_log_exec *exec)
 
 static const char *newer_columns(const struct sp_query *query)
 {
-	return query->schema < 3 ? ", 0, NULL, NULL, NULL" : ", e.seen, e.interpreter, e.inserted, e.environment";
+	return query->schema < 3 ? ", 0, NULL, NULL, NULL, 0, 0, NULL"
+	       : query->schema < 4
+		       ? ", e.seen, e.interpreter, e.inserted, e.environment, 0, 0, NULL"
+		       : ", e.seen, e.interpreter, e.inserted, e.environment, e.generation, e.asked, e.answer";
 }
 
 /* Word for word the condition of the partial index. */
@@ -615,4 +621,53 @@ static struct sp_bytes bytes_at(sqlite3_stmt *statement, int column)
 static const char *text_at(sqlite3_stmt *statement, int column)
 {
 	return (const char *)sqlite3_column_text(statement, column);
+}
+
+/* --- what the rules of a job's policies decided --- */
+
+struct hits_visit {
+	int (*visit)(void *data, const struct sp_log_rule *rule);
+	void *data;
+};
+
+static int hits_row(void *data, sqlite3_stmt *row)
+{
+	const struct hits_visit *visit = data;
+	const struct sp_log_rule rule = {
+		.generation = (uint64_t)sqlite3_column_int64(row, 0),
+		.policy = text_at(row, 1),
+		.policy_file = text_at(row, 2),
+		.policy_digest = (uint64_t)sqlite3_column_int64(row, 3),
+		.number = (uint32_t)sqlite3_column_int64(row, 4),
+		.rule = text_at(row, 5),
+		.action = sqlite3_column_int(row, 6),
+		.hits = (uint64_t)sqlite3_column_int64(row, 7),
+		.last = sqlite3_column_int64(row, 8),
+	};
+
+	return visit->visit(visit->data, &rule);
+}
+
+int sp_query_hits(struct sp_query *query, int64_t job, int (*visit)(void *data, const struct sp_log_rule *rule),
+		  void *data, struct sp_error *e)
+{
+	cleanup_statement sqlite3_stmt *statement = NULL;
+	struct hits_visit context = {.visit = visit, .data = data};
+
+	if (query->schema < 4)
+		return 0;
+	/* A generation in which nothing was decided has one row without a rule. */
+	int ret = prepare(query, &statement,
+			  "SELECT g.generation, g.policy, g.policy_file, g.policy_digest, r.number, r.rule, r.action, "
+			  "r.hits, r.last"
+			  " FROM (SELECT 1 AS generation, policy, policy_file, policy_digest FROM jobs WHERE number = "
+			  "?1 UNION ALL"
+			  " SELECT generation, policy, policy_file, policy_digest FROM policies WHERE job = ?1) g"
+			  " LEFT JOIN rules r ON r.job = ?1 AND r.generation = g.generation"
+			  " ORDER BY g.generation, r.number",
+			  e);
+	if (ret < 0)
+		return ret;
+	(void)sqlite3_bind_int64(statement, 1, job);
+	return for_each(query, statement, hits_row, &context, e);
 }

@@ -69,6 +69,9 @@ struct sp_log_exec {
 	const char *detail; /* or NULL */
 	uint32_t seen; /* enum sp_exec_seen; 0 and nothing in the next three: recorded by an earlier version */
 	struct sp_bytes interpreter, inserted, environment;
+	uint64_t generation; /* 0: recorded by an earlier version */
+	int64_t asked; /* 0: nobody was asked */
+	const char *answer; /* or NULL */
 };
 
 /* True for what `log --denied` shows: refused by us, or killed because it was not what had been approved. */
@@ -134,6 +137,23 @@ struct sp_log_process {
 [[nodiscard]] int sp_query_processes(struct sp_query *query, int64_t job,
 				     int (*visit)(void *data, const struct sp_log_process *process), void *data,
 				     struct sp_error *e);
+
+struct sp_log_rule {
+	uint64_t generation; /* of the policy */
+	const char *policy, *policy_file; /* NULL when the job's own record is lost */
+	uint64_t policy_digest;
+	uint32_t number; /* as in struct sp_audit_rule */
+	const char *rule; /* NULL: no rule of this generation has decided anything, and the rest is 0 */
+	int action;
+	uint64_t hits;
+	int64_t last; /* when */
+};
+
+/* How often each rule has decided in a job, by generations of its policy and in the order of the file. Rules that never did are
+ * not there, nor is anything of jobs that were recorded by an earlier version. */
+[[nodiscard]] int sp_query_hits(struct sp_query *query, int64_t job,
+				int (*visit)(void *data, const struct sp_log_rule *rule), void *data,
+				struct sp_error *e);
 
 struct sp_log_counts {
 	int64_t processes, execs;

@@ -42,6 +42,10 @@ static const struct sp_field exec_fields[] = {
 	FIELD(BYTES, sp_audit_exec, interpreter),
 	FIELD(BYTES, sp_audit_exec, inserted),
 	FIELD(BYTES, sp_audit_exec, environment),
+	/* since schema 4 */
+	FIELD(U64, sp_audit_exec, generation),
+	FIELD(I64, sp_audit_exec, asked),
+	FIELD(TEXT, sp_audit_exec, answer),
 };
 
 /* What a supervisor of an earlier version leaves when it is killed has only so many: the rest is 0 and empty. */
@@ -64,6 +68,18 @@ static const struct sp_field launch_fields[] = {
 	FIELD(U64, sp_audit_launch, job),
 	FIELD(TEXT, sp_audit_launch, level),
 	FIELD(BYTES, sp_audit_launch, record),
+};
+
+static const struct sp_field policy_fields[] = {
+	FIELD(U64, sp_audit_policy, job),          FIELD(U64, sp_audit_policy, generation),
+	FIELD(I64, sp_audit_policy, time),         FIELD(TEXT, sp_audit_policy, policy),
+	FIELD(TEXT, sp_audit_policy, policy_file), FIELD(U64, sp_audit_policy, policy_digest),
+};
+
+static const struct sp_field rule_fields[] = {
+	FIELD(U64, sp_audit_rule, job),   FIELD(U64, sp_audit_rule, generation), FIELD(U32, sp_audit_rule, number),
+	FIELD(TEXT, sp_audit_rule, rule), FIELD(I32, sp_audit_rule, action),     FIELD(U64, sp_audit_rule, hits),
+	FIELD(I64, sp_audit_rule, last),
 };
 
 static const struct sp_field job_end_fields[] = {
@@ -92,6 +108,8 @@ static const struct layout {
 	[SP_RECORD_EXIT] = LAYOUT(exit_fields),
 	[SP_RECORD_JOB_END] = LAYOUT(job_end_fields),
 	[SP_RECORD_LAUNCH] = LAYOUT(launch_fields),
+	[SP_RECORD_POLICY] = LAYOUT(policy_fields),
+	[SP_RECORD_RULE] = LAYOUT(rule_fields),
 };
 
 struct cursor {

@@ -18,6 +18,8 @@ enum sp_record_kind {
 	SP_RECORD_EXIT,
 	SP_RECORD_JOB_END,
 	SP_RECORD_LAUNCH,
+	SP_RECORD_POLICY,
+	SP_RECORD_RULE,
 	SP_RECORD_KINDS,
 };
 
@@ -31,6 +33,8 @@ struct sp_record {
 		struct sp_audit_exit exit;
 		struct sp_audit_job_end job_end;
 		struct sp_audit_launch launch;
+		struct sp_audit_policy policy;
+		struct sp_audit_rule rule;
 	};
 };
 

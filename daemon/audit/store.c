@@ -91,6 +91,18 @@ static const char *const migrations[SP_STORE_SCHEMA] = {
 	"ALTER TABLE execs ADD COLUMN interpreter BLOB;"
 	"ALTER TABLE execs ADD COLUMN inserted BLOB;"
 	"ALTER TABLE execs ADD COLUMN environment BLOB;",
+
+	"ALTER TABLE execs ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE execs ADD COLUMN asked INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE execs ADD COLUMN answer TEXT;"
+	"CREATE TABLE policies ("
+	" job INTEGER NOT NULL, generation INTEGER NOT NULL, time INTEGER NOT NULL,"
+	" policy TEXT, policy_file TEXT, policy_digest INTEGER,"
+	" PRIMARY KEY (job, generation)) WITHOUT ROWID;"
+	"CREATE TABLE rules ("
+	" job INTEGER NOT NULL, generation INTEGER NOT NULL, number INTEGER NOT NULL,"
+	" rule TEXT, action INTEGER NOT NULL, hits INTEGER NOT NULL, last INTEGER NOT NULL,"
+	" PRIMARY KEY (job, generation, number)) WITHOUT ROWID;",
 };
 
 /* Parameters follow the fields of the record; ?1 is the job's number, for SP_RECORD_JOB its key. A record that is there
@@ -103,12 +115,19 @@ static const char *const sql[SP_RECORD_KINDS] = {
 			      " ON CONFLICT DO NOTHING",
 	[SP_RECORD_EXEC] =
 		"INSERT INTO execs (job, process, key, time, tid, action, errno, matched, rule, reason, path,"
-		" resolved, argv, argc, others, seen, interpreter, inserted, environment) VALUES (?1, ?2, ?3, ?4, ?5,"
-		" ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19) ON CONFLICT DO NOTHING",
+		" resolved, argv, argc, others, seen, interpreter, inserted, environment, generation,"
+		" asked, answer) VALUES (?1, ?2, ?3, ?4, ?5,"
+		" ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22) ON CONFLICT DO "
+		"NOTHING",
 	[SP_RECORD_RESULT] = "UPDATE execs SET result_time = ?3, result = ?4, result_errno = ?5, verify = ?6,"
 			     " verify_detail = ?7 WHERE job = ?1 AND key = ?2",
 	[SP_RECORD_EXIT] = "UPDATE processes SET ended = ?3, status = ?4 WHERE job = ?1 AND key = ?2",
 	[SP_RECORD_LAUNCH] = "INSERT OR REPLACE INTO launches (job, level, record) VALUES (?1, ?2, ?3)",
+	[SP_RECORD_POLICY] =
+		"INSERT OR REPLACE INTO policies (job, generation, time, policy, policy_file, policy_digest)"
+		" VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+	[SP_RECORD_RULE] = "INSERT OR REPLACE INTO rules (job, generation, number, rule, action, hits, last)"
+			   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
 	[SP_RECORD_JOB_END] = "UPDATE jobs SET ended = ?2, status = ?3 WHERE number = ?1",
 };
 

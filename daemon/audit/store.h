@@ -56,7 +56,7 @@ void sp_store_close(struct sp_store *store);
 
 /* Shared with the readers (query.c): opens with sqlite3_open_v2() flags and checks that this is our database. *schema: the
  * version of its schema; 0: it has none yet. */
-#define SP_STORE_SCHEMA 3
+#define SP_STORE_SCHEMA 4
 [[nodiscard]] int sp_database_open(const char *path, int flags, int patience_ms, sqlite3 **out, int *schema,
 				   struct sp_error *e);
 

@@ -100,12 +100,14 @@ static void decide(const struct sp_policy *policy, const struct sp_exec *exec, s
 	};
 
 	sp_each_candidate(policy, &matches.file, try_rule, &matches);
-	*decision = (struct sp_decision){.matched = matches.count, .looked_at = matches.looked_at};
+	*decision =
+		(struct sp_decision){.number = SP_NO_RULE, .matched = matches.count, .looked_at = matches.looked_at};
 	list_others(&matches, decision);
 	if (matches.winner != NULL) {
 		decision->action = matches.winner->source->action;
 		decision->err = matches.winner->err;
 		decision->rule = matches.winner->source->id.text;
+		decision->number = (size_t)(matches.winner - policy->rules);
 		decision->reason = matches.winner->source->reason;
 		return;
 	}
@@ -144,7 +146,7 @@ static void decide_inner(const struct sp_policy *policy, const struct sp_exec *e
 /* What a loader loads is what runs. Rules may be about the loader as well, but that none is means nothing. */
 static void decide_loader(const struct sp_policy *policy, const struct sp_exec *exec, struct sp_decision *decision)
 {
-	struct sp_decision second = {.action = SP_DENY, .err = EACCES, .rule = "loader"};
+	struct sp_decision second = {.action = SP_DENY, .err = EACCES, .rule = "loader", .number = SP_NO_RULE};
 
 	if (exec->anonymous && decision->matched == 0)
 		return;

@@ -73,6 +73,8 @@ struct sp_decision {
 	const char *rule; /* id of the winning rule; "default" when exec.default decided; "anonymous" when a nameless
 			   * file was refused because no rule with anonymous: true allowed it, "loader" when what a
 			   * loader would load cannot be known. Owned by the policy. */
+	size_t number; /* of that rule in the file, from 0; SP_NO_RULE: none decided */
+#define SP_NO_RULE SIZE_MAX
 	const char *reason; /* the rule's reason, or NULL. Owned by the policy. */
 	bool inner; /* it was sp_exec.inner that decided */
 	size_t matched; /* how many rules matched, the winner included */

@@ -42,6 +42,7 @@ struct sp_gate {
 	bool unwatched; /* CONTINUED, and not asked to stop: if it fails, nobody tells */
 	int64_t received; /* when; 0: it is not measured */
 	struct sp_task *caller;
+	uint64_t envp_address; /* whether it was wanted or not */
 	struct sp_inspection *in; /* NULL while a thread has it, or nobody needs it: ASKED */
 	struct sp_inspection *asked; /* what the owner was shown; from ASKED until the gate is released */
 	struct sp_judgement decision; /* DECIDED */
@@ -204,6 +205,11 @@ void sp_gatekeeper_set_home(struct sp_gatekeeper *keeper, int home)
 	keeper->settings.home = home;
 }
 
+void sp_gatekeeper_want_env(struct sp_gatekeeper *keeper, bool want)
+{
+	keeper->settings.want_env = want;
+}
+
 void sp_gatekeeper_set_listener(struct sp_gatekeeper *k, const struct sp_listener *listener)
 {
 	k->listener = listener;
@@ -326,6 +332,7 @@ void sp_gatekeeper_notified(struct sp_gatekeeper *k, struct sp_task *caller, con
 	in->flags = by_fd ? (int)call->args[4] : 0;
 	in->path_address = args[0];
 	in->argv_address = args[1];
+	gate->envp_address = args[2];
 	in->envp_address = k->settings.want_env ? args[2] : 0;
 	in->home = k->settings.home;
 	begin(gate);
@@ -823,6 +830,14 @@ static void note_approval(struct sp_gate *gate)
 	sp_state_approve(t->state, gate->flight, &gate->approval);
 }
 
+/* Its owner wants to see the environment, and did not when reading began. What was approved is compared with what was shown, and no
+ * more. */
+static bool lacks_env(const struct sp_gate *gate)
+{
+	return gate->keeper->settings.want_env && gate->asked == NULL && gate->envp_address != 0 &&
+	       gate->in->envp_address == 0;
+}
+
 static void judge(struct sp_gate *gate, int err)
 {
 	guard_gate(gate);
@@ -832,6 +847,12 @@ static void judge(struct sp_gate *gate, int err)
 		/* Another process can write there: once more, with everybody stopped. */
 		keep(&guard, gate->state);
 		widen(gate);
+		return;
+	}
+	if (err == 0 && lacks_env(gate)) {
+		gate->in->envp_address = gate->envp_address;
+		keep(&guard, FREEZING);
+		happen(gate, FROZEN);
 		return;
 	}
 	struct sp_judgement j = ask_owner(gate, err);

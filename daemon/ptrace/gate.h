@@ -70,7 +70,7 @@ struct sp_gate_ops {
 struct sp_gatekeeper;
 
 struct sp_gate_settings {
-	bool want_env;
+	bool want_env; /* also sp_gatekeeper_want_env() */
 	bool without_freeze, without_verify, without_comparison; /* for tests: enum sp_weakness */
 	unsigned freeze_deadline, read_deadline, exec_deadline; /* milliseconds */
 	int home; /* a root directory, see struct sp_lookup; 0: none */
@@ -102,6 +102,10 @@ void sp_gatekeeper_close(struct sp_gatekeeper *keeper);
 /* The root directory that was made for the job (an fd, the caller's to keep open until it closes the gatekeeper); before the
  * first notification. */
 void sp_gatekeeper_set_home(struct sp_gatekeeper *keeper, int home);
+
+/* From now on the owner wants to see the environment of each exec, also of those that it has not been asked about yet; or it no
+ * longer does. */
+void sp_gatekeeper_want_env(struct sp_gatekeeper *keeper, bool want);
 
 /* The listener answers go to; before the first notification. */
 void sp_gatekeeper_set_listener(struct sp_gatekeeper *keeper, const struct sp_listener *listener);

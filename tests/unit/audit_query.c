@@ -161,6 +161,8 @@ Test(audit_query, database_of_an_earlier_version)
 	sp_query_close(query);
 	sql_run(&fixture, "ALTER TABLE execs DROP COLUMN seen; ALTER TABLE execs DROP COLUMN interpreter;"
 			  "ALTER TABLE execs DROP COLUMN inserted; ALTER TABLE execs DROP COLUMN environment;"
+			  "ALTER TABLE execs DROP COLUMN generation; ALTER TABLE execs DROP COLUMN asked;"
+			  "ALTER TABLE execs DROP COLUMN answer; DROP TABLE policies; DROP TABLE rules;"
 			  "PRAGMA user_version = 2");
 	cr_assert_eq(sp_query_open(fixture.database, NULL, NULL, &query, &e), 0, "%s", e.text);
 	assert_execs(query, (struct sp_exec_filter){.job = 2, .last = 3}, "2:7 2:8 2:9");

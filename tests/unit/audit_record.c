@@ -26,6 +26,9 @@ static const struct sp_audit_exec sample = {
 	.interpreter = {"/bin/sh", 7},
 	.inserted = {"sh\0x", 5},
 	.environment = {"A\0B", 4},
+	.generation = 3,
+	.asked = 5,
+	.answer = "approved by uid 7",
 };
 
 static unsigned char *encoded(enum sp_record_kind kind, const void *record, size_t *size)
@@ -72,6 +75,9 @@ Test(audit_record, exec_round_trip)
 	cr_assert(same_bytes(out.exec.interpreter, sample.interpreter));
 	cr_assert(same_bytes(out.exec.inserted, sample.inserted));
 	cr_assert(same_bytes(out.exec.environment, sample.environment));
+	cr_assert_eq(out.exec.generation, sample.generation);
+	cr_assert_eq(out.exec.asked, sample.asked);
+	cr_assert_str_eq(out.exec.answer, sample.answer);
 }
 
 /* What a supervisor of schema 2 left behind: the same without the last fields. */
@@ -80,7 +86,8 @@ static size_t size_of_schema_2(void)
 	struct sp_audit_exec old = sample;
 
 	old.interpreter = old.inserted = old.environment = (struct sp_bytes){0};
-	return sp_record_size(SP_RECORD_EXEC, &old) - 4 * sizeof(uint64_t);
+	old.answer = NULL;
+	return sp_record_size(SP_RECORD_EXEC, &old) - 7 * sizeof(uint64_t);
 }
 
 Test(audit_record, exec_of_an_earlier_version)
@@ -93,6 +100,8 @@ Test(audit_record, exec_of_an_earlier_version)
 	cr_assert(same_bytes(out.exec.others, sample.others));
 	cr_assert_eq(out.exec.seen, 0);
 	cr_assert_eq(out.exec.interpreter.size + out.exec.inserted.size + out.exec.environment.size, 0);
+	cr_assert_eq(out.exec.generation, 0);
+	cr_assert_null(out.exec.answer);
 }
 
 Test(audit_record, other_kinds_round_trip)
@@ -102,6 +111,8 @@ Test(audit_record, other_kinds_round_trip)
 	const struct sp_audit_result result = {1, 2, 3, SP_RESULT_VANISHED, 4, SP_VERIFY_MISMATCH, "detail"};
 	const struct sp_audit_exit gone = {1, 2, 3, 139};
 	const struct sp_audit_job_end end = {1, 2, 3};
+	const struct sp_audit_policy policy = {1, 2, 3, "p", NULL, 5};
+	const struct sp_audit_rule rule = {1, 2, 3, "r", 4, 5, 6};
 	struct sp_record out;
 	size_t size;
 
@@ -131,6 +142,17 @@ Test(audit_record, other_kinds_round_trip)
 	cleanup_free unsigned char *f = encoded(SP_RECORD_JOB_END, &end, &size);
 	cr_assert_eq(sp_record_decode(SP_RECORD_JOB_END, f, size, &out), 0);
 	cr_assert(out.job_end.job == 1 && out.job_end.time == 2 && out.job_end.status == 3);
+
+	cleanup_free unsigned char *g = encoded(SP_RECORD_POLICY, &policy, &size);
+	cr_assert_eq(sp_record_decode(SP_RECORD_POLICY, g, size, &out), 0);
+	cr_assert(out.policy.generation == 2 && out.policy.time == 3 && out.policy.policy_digest == 5);
+	cr_assert_str_eq(out.policy.policy, "p");
+
+	cleanup_free unsigned char *h = encoded(SP_RECORD_RULE, &rule, &size);
+	cr_assert_eq(sp_record_decode(SP_RECORD_RULE, h, size, &out), 0);
+	cr_assert(out.rule.generation == 2 && out.rule.number == 3 && out.rule.action == 4);
+	cr_assert(out.rule.hits == 5 && out.rule.last == 6);
+	cr_assert_str_eq(out.rule.rule, "r");
 }
 
 /* Each buffer has exactly its size, so that the address sanitizer sees any step beyond it. */

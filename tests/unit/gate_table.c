@@ -720,6 +720,27 @@ static void freeze_again(struct sp_task *sibling)
 	sp_gatekeeper_stopped(w.keeper, sibling);
 }
 
+/* The owner's mind has changed while a thread was reading: what it wants to see by now is read before it is asked. */
+Test(gate_table, wants_the_environment_that_was_not_read)
+{
+	open_world(true);
+	struct sp_task *caller = add_process(NULL);
+	const struct seccomp_notif n = {
+		.id = ++w.last_id, .pid = (__u32)caller->tid, .data = {.nr = SYS_execve, .args = {1, 2, 77}}};
+
+	w.ids[w.last_id].answer = NOT_ANSWERED;
+	w.inspection = -EAGAIN;
+	sp_gatekeeper_notified(w.keeper, caller, &n);
+	cr_assert_eq(caller->gate->state, READING);
+	sp_gatekeeper_want_env(w.keeper, true);
+	w.inspection = 0;
+	finish_work();
+	cr_assert_eq(caller->gate->state, CONTINUED);
+	cr_assert_eq(caller->gate->in->envp_address, 77);
+	sp_gatekeeper_exec_stop(w.keeper, caller);
+	close_world();
+}
+
 Test(gate_table, approved_later_and_unchanged)
 {
 	struct sp_task *sibling, *caller = ask_about(&sibling);
