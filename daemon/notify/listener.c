@@ -1,6 +1,7 @@
 /* See listener.h. */
 #include "notify/listener.h"
 
+#include "notify/guard.h"
 #include "util/cleanup.h"
 #include "util/kernel.h"
 
@@ -17,7 +18,9 @@ struct sp_listener {
 	int fd;
 	void (*received)(const struct seccomp_notif *notification, void *context);
 	void (*hung_up)(void *context);
+	void (*stolen)(void *context);
 	void *context;
+	struct sp_guard *guard; /* NULL: nobody else can have a copy */
 	size_t size; /* of a notification, as this kernel has it: may be larger than ours */
 	struct seccomp_notif *notification;
 };
@@ -85,16 +88,32 @@ static void on_readable(uv_poll_t *handle, int status, int events)
 	struct sp_listener *l = handle->data;
 
 	/* A hang-up (the last task under this filter is gone) comes as both, a notification as UV_READABLE alone. RECV would
-	 * wait where there is nothing; after POLLIN it never does, since nobody else receives here. */
+	 * wait where there is nothing; after POLLIN it never does, where nobody else receives. */
 	if (status != 0 || (events & UV_DISCONNECT) != 0) {
 		(void)uv_poll_stop(handle);
 		l->hung_up(l->context);
 		return;
 	}
+	sp_listener_receive(l);
+}
+
+void sp_listener_distrust(struct sp_listener *l, struct sp_guard *guard, void (*stolen)(void *context))
+{
+	l->guard = guard;
+	l->stolen = stolen;
+}
+
+void sp_listener_receive(struct sp_listener *l)
+{
 	memset(l->notification, 0, l->size); /* the kernel insists */
+	sp_guard_enter(l->guard);
 	/* ENOENT: killed or interrupted between the two calls; EINTR: ask again when poll says so */
-	if (ioctl(l->fd, SECCOMP_IOCTL_NOTIF_RECV, l->notification) == 0)
+	const int err = ioctl(l->fd, SECCOMP_IOCTL_NOTIF_RECV, l->notification) == 0 ? 0 : errno;
+	const bool ended = sp_guard_leave(l->guard);
+	if (err == 0)
 		l->received(l->notification, l->context);
+	else if (err == EINTR && ended)
+		l->stolen(l->context);
 }
 
 bool sp_listener_is_valid(const struct sp_listener *l, uint64_t id)

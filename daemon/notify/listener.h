@@ -19,6 +19,14 @@ sp_listener_new(uv_loop_t *loop, int fd, void (*received)(const struct seccomp_n
 		void (*hung_up)(void *context), void *context, struct sp_error *e);
 void sp_listener_close(struct sp_listener *listener); /* freed by the loop; NULL is fine */
 
+/* Others may have a copy, and receive what was meant for us: the guard sees to it that we do not wait for what is gone. stolen is
+ * called then; what its caller decides is its own business, but that listener is nobody's to trust. The guard stays the caller's. */
+struct sp_guard;
+void sp_listener_distrust(struct sp_listener *listener, struct sp_guard *guard, void (*stolen)(void *context));
+
+/* Receives one notification, as if poll(2) had told of it. */
+void sp_listener_receive(struct sp_listener *listener);
+
 /* While it is paused nothing is received; that nobody is under the filter is told all the same. */
 void sp_listener_pause(struct sp_listener *listener, bool pause);
 
