@@ -17,7 +17,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-enum { TREE_AT_ONCE = 256, FREEZE_WITHIN = 5000 /* milliseconds */ };
+enum { TREE_AT_ONCE = 256, FREEZE_WITHIN = 5000, ASK_AGAIN = 20 /* milliseconds */ };
 
 struct sp_api_jobs {
 	struct sp_server *server;
@@ -416,8 +416,22 @@ static void on_quiet(void *context)
 		look_at_freezes(api, 0);
 }
 
+/* A leader that ends while threads of its live on is never told of; to ask it again is to notice. */
+static void ask_again(const struct sp_api_jobs *api)
+{
+	const struct waiting *w;
+
+	sp_list_each (w, &api->waiting, link) {
+		struct sp_job *job = w->what == FOR_FREEZE ? sp_engine_job(api->engine, w->job) : NULL;
+
+		if (job != NULL && sp_job_is_frozen(job))
+			(void)!sp_job_freeze(job);
+	}
+}
+
 static void on_late(uv_timer_t *timer)
 {
+	ask_again(timer->data);
 	look_at_freezes(timer->data, uv_now(timer->loop));
 }
 
@@ -438,7 +452,7 @@ static void freeze(struct sp_call *call, void *context)
 	if (w == NULL)
 		return;
 	w->until = uv_now(api->late.loop) + FREEZE_WITHIN;
-	(void)uv_timer_start(&api->late, on_late, 100, 100);
+	(void)uv_timer_start(&api->late, on_late, ASK_AGAIN, ASK_AGAIN);
 	look_at_freezes(api, 0);
 }
 

@@ -304,6 +304,118 @@ sp_lab_test(api, a_frozen_job_can_be_killed)
 	sp_assert_ended(&outcome, 128 + SIGKILL, "killed");
 }
 
+/* Again and again, until the job has ended; how often. */
+static long freeze_again_and_again(const char *path, const char *what)
+{
+	cleanup_caller struct sp_caller caller = call_up(path);
+	long rounds = 0;
+
+	for (bool runs = true; runs; rounds++) {
+		static const char *const methods[] = {"io.sallyport.Freeze", "io.sallyport.Thaw"};
+		cleanup_reply struct sp_reply reply = {0};
+
+		/* Ended, NoSuchJob, or hung up: it is over. */
+		runs = sp_caller_call(&caller, methods[rounds % 2], json_pack("{ss}", "job", job_of(path)), &reply) ==
+			       0 &&
+		       reply.error == NULL;
+		if (runs && rounds % 2 == 0)
+			cr_assert_eq(number(reply.parameters, "running"), 0, "%s: round %ld", what, rounds);
+	}
+	return rounds / 2;
+}
+
+/* What programs do while they are stopped and let go hundreds of times is what they do alone. */
+sp_lab_test(api, nobody_notices_a_freeze)
+{
+	const char *marker = sp_program(lab, "marker");
+	const struct {
+		const char *command, *expected;
+	} rows[] = {
+		{sp_text(lab, "%s 8 40 %s", sp_program(lab, "spawnstorm"), marker), "spawned=320 ok=320"},
+		{sp_text(lab, "%s 8 100", sp_program(lab, "forkstorm")), "forks=800 reaped=800 failed=0"},
+		{sp_text(lab, "%s 400 4 %s", sp_program(lab, "execstorm"), marker), "ok=400\n"},
+		{sp_text(lab, "%s 10", sp_program(lab, "nonleader")), "nonleader=10\n"},
+		{sp_text(lab, "%s signals 100", sp_program(lab, "epollintr")), "eintr=0 bad=0"},
+		{sp_text(lab, "%s execs 100", sp_program(lab, "epollintr")), "eintr=0 bad=0"},
+	};
+
+	if (strcmp(sp_tracking(), "oneshot") == 0)
+		cr_skip_test("nobody is held there");
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct sp_child child = start(lab, sp_text(lab, "echo ready; read line; exec %s", rows[i].command));
+		const char *path = await_socket(lab, &child);
+
+		cr_assert_eq(write(child.input, "go on\n", 6), 6);
+		const long rounds = freeze_again_and_again(path, rows[i].command);
+		cleanup_outcome struct sp_outcome outcome = sp_finish(&child);
+		sp_assert_ended(&outcome, 0, rows[i].command);
+		cr_assert_not_null(strstr(outcome.out.data, rows[i].expected), "%s\nafter %ld freezes: %s%s",
+				   rows[i].command, rounds, outcome.out.data, outcome.err.data);
+		cr_assert_gt(rounds, 2, "%s: %ld freezes", rows[i].command, rounds);
+	}
+}
+
+static json_int_t count_state(struct sp_caller *caller, const char *path, const char *state)
+{
+	cleanup_reply struct sp_reply tree = ask(caller, "io.sallyport.Tree", json_pack("{ss}", "job", job_of(path)));
+	json_int_t count = 0;
+	size_t i;
+	const json_t *process;
+
+	json_array_foreach(json_object_get(tree.parameters, "processes"), i, process)
+	{
+		count += strcmp(text(process, "state"), state) == 0;
+	}
+	return count;
+}
+
+static void await_state(struct sp_caller *caller, const struct sp_child *child, const char *path, const char *state,
+			json_int_t count)
+{
+	while (count_state(caller, path, state) != count)
+		cr_assert_lt(sp_deadline(0), child->deadline, "no %lld that are %s", (long long)count, state);
+}
+
+/* Job control goes on below: who is told to stop meanwhile is stopped afterwards, who is told to go on goes on, and a signal that came
+ * is delivered once. */
+sp_lab_test(api, signals_and_job_control_of_a_frozen_job)
+{
+	static const char script[] =
+		"sh -c 'trap \"echo usr1 >>seen\" USR1; echo $$ >runner; while :; do read x <pipe; done' & runner=$!\n"
+		"mkfifo pipe; exec 9<>pipe\n"
+		"sh -c 'echo $$ >stopped; kill -STOP $$; echo continued >>seen' & stopped=$!\n"
+		"while [ ! -s stopped ] || [ ! -s runner ]; do /bin/true; done\n"
+		"echo ready; read line; wait $stopped; kill -CONT $runner; "
+		"while ! grep -q usr1 seen; do :; done; kill $runner; /bin/echo said $line; exit 7";
+
+	if (strcmp(sp_tracking(), "oneshot") == 0)
+		cr_skip_test("nobody is held there");
+	struct sp_child child = start(lab, script);
+	const char *path = await_socket(lab, &child), *seen = sp_text(lab, "%s/seen", lab->directory);
+	cleanup_caller struct sp_caller caller = call_up(path);
+	struct stat st;
+
+	await_state(&caller, &child, path, "stopped", 1);
+	cleanup_reply struct sp_reply frozen =
+		ask(&caller, "io.sallyport.Freeze", json_pack("{ss}", "job", job_of(path)));
+	cr_assert_eq(sp_beside(lab,
+			       sp_argv("sh", "-c",
+				       "kill -CONT $(cat stopped); kill -USR1 $(cat runner); kill -STOP $(cat runner)"),
+			       NULL),
+		     0);
+	for (int i = 0; i < 50; i++)
+		(void)poll(NULL, 0, 1);
+	cr_assert_neq(stat(seen, &st), 0, "somebody ran");
+	cleanup_reply struct sp_reply thawed =
+		ask(&caller, "io.sallyport.Thaw", json_pack("{ss}", "job", job_of(path)));
+	/* The runner is stopped now, and the other one has ended. */
+	await_state(&caller, &child, path, "stopped", 1);
+	assert_unharmed(&child);
+	const char *lines = NULL;
+	cr_assert_eq(sp_beside(lab, sp_argv("sort", seen), &lines), 0);
+	cr_assert_str_eq(lines, "continued\nusr1\n");
+}
+
 /* ---- Log ---- */
 
 static void receive(struct sp_caller *caller, struct sp_reply *reply, bool continues)
