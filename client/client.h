@@ -15,6 +15,9 @@
 [[nodiscard]] int sp_cmd_freeze(int argc, char **argv);
 [[nodiscard]] int sp_cmd_thaw(int argc, char **argv);
 [[nodiscard]] int sp_cmd_reload(int argc, char **argv);
+[[nodiscard]] int sp_cmd_approvals(int argc, char **argv);
+[[nodiscard]] int sp_cmd_approve(int argc, char **argv);
+[[nodiscard]] int sp_cmd_deny(int argc, char **argv);
 [[nodiscard]] int sp_cmd_wait(int argc, char **argv);
 [[nodiscard]] int sp_cmd_inspect(int argc, char **argv);
 [[nodiscard]] int sp_cmd_top(int argc, char **argv);

@@ -26,6 +26,9 @@ static const struct command {
 	{"kill", sp_cmd_kill, "kill every process of a job, and wait until none is left", false},
 	{"freeze", sp_cmd_freeze, "stop every process of a job where it is", false},
 	{"thaw", sp_cmd_thaw, "let a frozen job go on", false},
+	{"approvals", sp_cmd_approvals, "list the execs that wait for a person", false},
+	{"approve", sp_cmd_approve, "let one of them run", false},
+	{"deny", sp_cmd_deny, "refuse one of them", false},
 	{"reload", sp_cmd_reload, "read the policies of jobs again", false},
 	{"wait", sp_cmd_wait, "wait until a job has ended", false},
 	{"stats", sp_cmd_stats, "the figures of all supervisors", false},
@@ -103,7 +106,7 @@ static int usage(FILE *out, int status)
 	      "it.\n\n",
 	      out);
 	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].summary);
+		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
 	fputs("\n  sallyport help COMMAND   the options of one command\n"
 	      "  sallyport --version      the version\n"
 	      "\nTo begin: sallyport run -- make, then: sallyport log\n",

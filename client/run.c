@@ -3,6 +3,7 @@
 #include "client.h"
 #include "control.h"
 #include "engine.h"
+#include "prompt.h"
 #include "self/harden.h"
 #include "util/cleanup.h"
 
@@ -24,7 +25,7 @@ enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127, EXIT_BY_SIGNAL = 128 };
 
 struct options {
 	const char *policy, *audit;
-	bool kill_leftovers, explain;
+	bool kill_leftovers, explain, ask_elsewhere;
 	bool tracking_given; /* otherwise the policy says */
 	enum sp_tracking tracking;
 	char **command;
@@ -42,6 +43,7 @@ struct run {
 	bool sigchld_was_ignored;
 	struct sp_job *job; /* NULL when it is done */
 	struct sp_control *control; /* NULL: the job cannot be found */
+	struct sp_prompt *prompt;
 	bool root_ended;
 	int root_stopped; /* by this signal; 0: it runs */
 	int status; /* exit status to give */
@@ -62,6 +64,8 @@ static const char usage[] =
 	"      --tracking HOW       attached or oneshot, whatever the policy says: see sallyport(1)\n"
 	"      --leftovers WHAT     when COMMAND has ended and processes of its are left: wait for\n"
 	"                           them (default) or kill them\n"
+	"      --ask WHERE          where a person is asked, if the policy does: on the terminal (default)\n"
+	"                           or elsewhere, by sallyport approve\n"
 	"      --explain            first say what became of each stage of the launch\n"
 	"      --help               this text\n"
 	"\n"
@@ -125,12 +129,13 @@ static int refuse(const char *format, const char *word)
 /* -1: go on; otherwise the exit status. */
 static int parse(int argc, char **argv, struct options *o)
 {
-	enum { AUDIT = 256, TRACKING, LEFTOVERS, EXPLAIN, HELP };
+	enum { AUDIT = 256, TRACKING, LEFTOVERS, ASK, EXPLAIN, HELP };
 	static const struct option options[] = {
 		{"policy", required_argument, NULL, 'p'},
 		{"audit", required_argument, NULL, AUDIT},
 		{"tracking", required_argument, NULL, TRACKING},
 		{"leftovers", required_argument, NULL, LEFTOVERS},
+		{"ask", required_argument, NULL, ASK},
 		{"explain", no_argument, NULL, EXPLAIN},
 		{"help", no_argument, NULL, HELP},
 		{0},
@@ -156,6 +161,11 @@ static int parse(int argc, char **argv, struct options *o)
 			o->kill_leftovers = strcmp(optarg, "kill") == 0;
 			if (!o->kill_leftovers && strcmp(optarg, "wait") != 0)
 				return refuse("--leftovers %s: expected wait or kill", optarg);
+			break;
+		case ASK:
+			o->ask_elsewhere = strcmp(optarg, "elsewhere") == 0;
+			if (!o->ask_elsewhere && strcmp(optarg, "terminal") != 0)
+				return refuse("--ask %s: expected terminal or elsewhere", optarg);
 			break;
 		case EXPLAIN:
 			o->explain = true;
@@ -303,6 +313,7 @@ static void on_done(struct sp_job *job, void *context)
 	r->job = NULL;
 	if (r->control != NULL)
 		sp_control_close(r->control);
+	sp_prompt_close(r->prompt);
 	uv_close((uv_handle_t *)&r->signals, NULL);
 	uv_close((uv_handle_t *)&r->stop_self, NULL);
 	uv_stop(&r->loop);
@@ -386,6 +397,8 @@ static void on_signal(struct run *r, const struct signalfd_siginfo *info)
 
 	if (r->job == NULL)
 		return;
+	if (info->ssi_code == SI_KERNEL || signal == SIGCONT)
+		sp_prompt_interrupt(r->prompt);
 	if (asks_for_reload(r, info)) {
 		start_reload(r);
 		return;
@@ -484,6 +497,7 @@ static int start(struct run *r, struct sp_engine *engine, const struct sp_policy
 	}
 	/* Before what we give up: it listens on a socket of its own. */
 	r->control = sp_control_new(&r->loop, engine, r->job);
+	r->prompt = sp_prompt_new(&r->loop, engine, r->job, !r->options.ask_elsewhere);
 	/* The database was opened meanwhile. Without it nothing runs: the child still waits for the loop's word. */
 	err = sp_audit_ready(audit, e);
 	if (err == 0)

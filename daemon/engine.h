@@ -8,6 +8,7 @@
 #include "launch/outcome.h"
 #include "policy/policy.h"
 #include "ptrace/latency.h"
+#include "questions.h"
 #include "reload.h"
 #include "util/error.h"
 #include "util/list.h"
@@ -77,6 +78,9 @@ void sp_job_kill(struct sp_job *job);
  * observers are told. 0; -ENOTSUP: in one-shot tracking. */
 [[nodiscard]] int sp_job_freeze(struct sp_job *job);
 void sp_job_thaw(struct sp_job *job);
+/* The same for as long as a question stands on its terminal: one of the two does not end the other. */
+[[nodiscard]] int sp_job_hold(struct sp_job *job);
+void sp_job_let_go(struct sp_job *job);
 bool sp_job_is_frozen(const struct sp_job *job);
 unsigned sp_job_running(const struct sp_job *job); /* threads that may run their program; attached tracking only */
 
@@ -84,6 +88,7 @@ unsigned sp_job_running(const struct sp_job *job); /* threads that may run their
  * whatever is judged from then on, as the next generation. On any failure the policy stays what it is. What a program starts with
  * (launch, limits, filesystem, network, syscalls) and how it is tracked stay as they were when the job began. */
 void sp_job_reload(struct sp_job *job, struct sp_reload *reload);
+struct sp_questions *sp_job_questions(const struct sp_job *job); /* its execs that wait for a person */
 uint64_t sp_job_generation(const struct sp_job *job); /* of the policy in force: 1, and one more with each reload */
 
 bool sp_job_has_had(const struct sp_job *job,
@@ -141,6 +146,7 @@ struct sp_engine_observer {
 	struct sp_list link;
 	void (*job_ended)(struct sp_job *job, void *context); /* before its owner's done */
 	void (*quiet)(void *context); /* events have been served: something may have changed */
+	void (*questions)(struct sp_job *job, void *context); /* what waits for a person is not what it was */
 	void *context;
 };
 /* Stays the caller's, who takes it out with sp_list_del(&observer->link) before it goes. */

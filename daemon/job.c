@@ -60,10 +60,12 @@ struct sp_job {
 	uv_timer_t wall; /* runs if there is a limit of time */
 	uv_timer_t hang_up; /* runs when the last known process is gone and the listener has not hung up */
 	uint64_t last_process; /* key given out */
-	bool frozen; /* nobody runs until it is thawed */
+	unsigned frozen; /* nobody runs as long as there is one of enum freezer */
 	struct sp_job_about about; /* its argv is ours */
 	struct sp_job_counts counts;
 };
+
+enum freezer { FROZEN_BY_CALL = 1, FROZEN_BY_QUESTION = 2 };
 
 static void on_notification(const struct seccomp_notif *notification, void *context);
 static void on_hung_up(void *context);
@@ -353,6 +355,32 @@ void sp_job_reload(struct sp_job *job, struct sp_reload *reload)
 	sp_reloader_ask(job->reloader, sp_policy_file(job->current), reload);
 }
 
+struct sp_questions *sp_job_questions(const struct sp_job *job)
+{
+	return sp_judge_questions(job->judge);
+}
+
+static void on_questions_changed(void *context)
+{
+	struct sp_job *job = context;
+	struct sp_engine_observer *observer, *next;
+
+	sp_list_each_safe (observer, next, job->tools.observers, link)
+		if (observer->questions != NULL)
+			observer->questions(job, observer->context);
+}
+
+/* What is remembered is read before the job runs, which might write it. */
+static struct sp_remembered *read_remembered(struct sp_job *job, const struct sp_policy *policy)
+{
+	struct sp_remembered *remembered = sp_policy_can_ask(policy) ? sp_remembered_new(sp_policy_file(policy)) : NULL;
+	struct sp_error e;
+
+	if (remembered != NULL && sp_remembered_load(remembered, &e) != 0)
+		notify(job, "what was remembered is not known, so you are asked: %s", e.text);
+	return remembered;
+}
+
 uint64_t sp_job_generation(const struct sp_job *job)
 {
 	return sp_judge_generation(job->judge);
@@ -415,7 +443,15 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 		sp_fail(e, errno, "no random numbers: %s", strerror(errno));
 		return NULL;
 	}
-	const struct sp_judge_plan judge = {.job = job->id, .policy = plan->policy, .audit = tools->audit};
+	const struct sp_judge_plan judge = {
+		.job = job->id,
+		.policy = plan->policy,
+		.audit = tools->audit,
+		.loop = tools->gate.loop,
+		.remembered = read_remembered(job, plan->policy),
+		.questions_changed = on_questions_changed,
+		.context = job,
+	};
 	job->judge = sp_judge_new(&judge);
 	job->reloader = sp_reloader_new(tools->gate.blocking, take_policy, job);
 	if (job->judge != NULL && job->reloader != NULL && remember(job, plan) == 0)
@@ -424,6 +460,7 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 		sp_fail(e, ENOMEM, "out of memory");
 		return NULL;
 	}
+	sp_judge_set_gatekeeper(job->judge, job->keeper);
 	/* The child prepares itself while the database is opened, and waits for our word. */
 	int err = start_child(job, plan, e);
 	if (err != 0)
@@ -575,30 +612,52 @@ void sp_job_each_process(const struct sp_job *job, uint64_t after,
 
 /* --- freeze and thaw --- */
 
-int sp_job_freeze(struct sp_job *job)
+static int freeze(struct sp_job *job, enum freezer freezer)
 {
 	if (job->one_shot)
 		return -ENOTSUP;
-	job->frozen = true;
+	job->frozen |= freezer;
 	if (job->listener != NULL)
 		sp_listener_pause(job->listener, true);
 	sp_freeze(job->tools.gate.tracer, &job->processes);
 	return 0;
 }
 
-void sp_job_thaw(struct sp_job *job)
+static void thaw(struct sp_job *job, enum freezer freezer)
 {
-	if (!job->frozen)
+	const bool was = (job->frozen & freezer) != 0;
+
+	job->frozen &= ~(unsigned)freezer;
+	if (!was || job->frozen != 0)
 		return;
-	job->frozen = false;
 	if (job->listener != NULL && !job->hung_up)
 		sp_listener_pause(job->listener, false);
 	sp_thaw(job->tools.gate.tracer, &job->processes);
 }
 
+int sp_job_freeze(struct sp_job *job)
+{
+	return freeze(job, FROZEN_BY_CALL);
+}
+
+void sp_job_thaw(struct sp_job *job)
+{
+	thaw(job, FROZEN_BY_CALL);
+}
+
+int sp_job_hold(struct sp_job *job)
+{
+	return freeze(job, FROZEN_BY_QUESTION);
+}
+
+void sp_job_let_go(struct sp_job *job)
+{
+	thaw(job, FROZEN_BY_QUESTION);
+}
+
 bool sp_job_is_frozen(const struct sp_job *job)
 {
-	return job->frozen;
+	return job->frozen != 0;
 }
 
 unsigned sp_job_running(const struct sp_job *job)
@@ -827,7 +886,7 @@ static int take_listener(struct sp_job *job, int fd, const struct sp_launch_outc
 		return -e.err;
 	}
 	sp_gatekeeper_set_listener(job->keeper, job->listener);
-	if (job->frozen)
+	if (job->frozen != 0)
 		sp_listener_pause(job->listener, true);
 	take_home(job, outcome);
 	take_limits(job, outcome);

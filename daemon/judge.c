@@ -3,11 +3,24 @@
 
 #include "hits.h"
 #include "ptrace/status.h"
+#include "util/cleanup.h"
 #include "util/clock.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* A no that a person has just said. A program that looks along PATH asks for the same file by its next name at once. */
+struct no {
+	uint64_t process; /* 0: none */
+	uint32_t generation; /* of it */
+	int64_t time; /* monotonic */
+	char *path, *argv;
+	size_t argv_size;
+};
+
+enum { NOS = 8 };
+#define NO_HOLDS (INT64_C(2) * 1000000000)
 
 struct sp_judge {
 	uint64_t job;
@@ -15,6 +28,14 @@ struct sp_judge {
 	uint64_t generation; /* of it */
 	struct sp_hits *hits; /* of its rules */
 	bool strict; /* no exec at all, but for the first */
+	struct sp_gatekeeper *keeper;
+	struct sp_questions *questions;
+	struct sp_list pending; /* struct pending.link */
+	struct sp_remembered *remembered; /* NULL: nothing is */
+	struct no nos[NOS];
+	unsigned last_no;
+	void (*questions_changed)(void *context);
+	void *context;
 	struct sp_audit *audit;
 	struct sp_state *state;
 	sp_record_place record;
@@ -24,6 +45,8 @@ struct sp_judge {
 	char *names; /* of variables: room for one record, which grows */
 	size_t names_capacity;
 };
+
+static const struct sp_questions_ops questions_ops;
 
 struct sp_judge *sp_judge_new(const struct sp_judge_plan *plan)
 {
@@ -39,7 +62,12 @@ struct sp_judge *sp_judge_new(const struct sp_judge_plan *plan)
 	judge->audit = plan->audit;
 	judge->state = plan->state;
 	judge->record = plan->record;
-	if (judge->hits == NULL) {
+	judge->questions = plan->loop != NULL ? sp_questions_new(plan->loop, &questions_ops, judge) : NULL;
+	sp_list_init(&judge->pending);
+	judge->remembered = plan->remembered;
+	judge->questions_changed = plan->questions_changed;
+	judge->context = plan->context;
+	if (judge->hits == NULL || (plan->loop != NULL && judge->questions == NULL)) {
 		sp_judge_free(judge);
 		return NULL;
 	}
@@ -59,14 +87,35 @@ static void keep_counts(const struct sp_judge *judge)
 	sp_state_set(judge->state, judge->record, SP_NUMBER_FAILED, judge->counts.failed);
 }
 
+static void forget_no(struct no *no)
+{
+	free(no->path);
+	free(no->argv);
+	*no = (struct no){0};
+}
+
 void sp_judge_free(struct sp_judge *judge)
 {
 	if (judge == NULL)
 		return;
+	for (unsigned i = 0; i < NOS; i++)
+		forget_no(&judge->nos[i]);
+	sp_questions_close(judge->questions);
+	sp_remembered_free(judge->remembered);
 	sp_hits_free(judge->hits);
 	sp_policy_free((struct sp_policy *)judge->policy);
 	free(judge->names);
 	free(judge);
+}
+
+void sp_judge_set_gatekeeper(struct sp_judge *judge, struct sp_gatekeeper *keeper)
+{
+	judge->keeper = keeper;
+}
+
+struct sp_questions *sp_judge_questions(const struct sp_judge *judge)
+{
+	return judge->questions;
 }
 
 static int record_policy(const struct sp_judge *judge, const struct sp_policy *policy, uint64_t generation)
@@ -152,6 +201,9 @@ struct ruling {
 	const char *const *others; /* ids of some of the rest */
 	size_t other_count;
 	bool judged; /* by the policy */
+	uint64_t generation; /* of it */
+	int64_t asked; /* when a person was; 0: nobody was */
+	const char *answer; /* who has answered, and how; NULL: nobody was asked */
 };
 
 /* Ids of rules as the record wants them. What does not fit is left out: the number of all is recorded too. */
@@ -232,6 +284,27 @@ static struct sp_decision decide_file(const struct sp_judge *judge, const struct
 	return decision;
 }
 
+/* What a decision means where it is the last word: its action is that of the decision, or what a person made of it. */
+static struct ruling rule_by_decision(const struct sp_decision *decision, enum sp_action action, uint64_t generation)
+{
+	const size_t rest = decision->matched > 0 ? decision->matched - 1 : 0;
+
+	return (struct ruling){
+		.judged = true,
+		.generation = generation,
+		.action = action,
+		.err = action == SP_ALLOW                        ? 0
+		       : action == SP_KILL                       ? EPERM
+		       : action == SP_DENY && decision->err != 0 ? decision->err
+								 : EACCES,
+		.rule = decision->rule,
+		.reason = decision->reason,
+		.matched = (uint32_t)decision->matched,
+		.others = decision->others,
+		.other_count = rest < SP_OTHERS ? rest : SP_OTHERS,
+	};
+}
+
 static struct ruling rule_by_policy(const struct sp_judge *judge, const struct sp_inspection *in,
 				    struct sp_decision *winner)
 {
@@ -248,32 +321,7 @@ static struct ruling rule_by_policy(const struct sp_judge *judge, const struct s
 	}
 	sp_hits_add(judge->hits, &decision, sp_now());
 	*winner = decision;
-	const size_t rest = decision.matched > 0 ? decision.matched - 1 : 0;
-	struct ruling ruling = {
-		.judged = true,
-		.action = decision.action,
-		.rule = decision.rule,
-		.reason = decision.reason,
-		.matched = (uint32_t)decision.matched,
-		.others = winner->others,
-		.other_count = rest < SP_OTHERS ? rest : SP_OTHERS,
-	};
-	switch (decision.action) {
-	case SP_ALLOW:
-		break;
-	case SP_DENY:
-		ruling.err = decision.err;
-		break;
-	case SP_ASK:
-		ruling.err = EACCES;
-		if (ruling.reason == NULL)
-			ruling.reason = "a person would have to be asked, and nobody can be yet";
-		break;
-	case SP_KILL:
-		ruling.err = EPERM;
-		break;
-	}
-	return ruling;
+	return rule_by_decision(winner, decision.action, judge->generation);
 }
 
 static uint32_t how_seen(const struct sp_inspection *in, const struct ruling *ruling)
@@ -352,7 +400,9 @@ static bool record_exec(struct sp_judge *judge, const struct sp_task *caller, co
 		.interpreter = {.data = in->interpreter.path, .size = strlen(in->interpreter.path)},
 		.inserted = inserted(in),
 		.environment = environment,
-		.generation = judge->generation,
+		.generation = ruling->generation != 0 ? ruling->generation : judge->generation,
+		.asked = ruling->asked,
+		.answer = ruling->answer,
 	};
 
 	return judge->audit == NULL || recorded(judge, sp_audit_exec(judge->audit, &record));
@@ -422,6 +472,261 @@ static uint64_t next_exec(struct sp_judge *judge, const struct sp_task *caller)
 	return exec;
 }
 
+/* --- decisions that come later --- */
+
+/* An exec that waits for one. What it is about (in, caller) is valid until the gate says otherwise. */
+struct pending {
+	struct sp_list link;
+	struct sp_judge *judge;
+	struct sp_task *caller;
+	const struct sp_inspection *in;
+	uint64_t exec;
+	const struct sp_policy *policy; /* that was asked first: held, and with it the strings of the decision */
+	uint64_t generation;
+	struct sp_decision decision; /* its */
+	struct sp_question question;
+	/* What was decided, if it is not no: recorded when it has been looked at again. */
+	struct ruling ruling;
+	char *answer;
+};
+
+static struct pending *find_pending(const struct sp_judge *judge, uint64_t exec)
+{
+	struct pending *p;
+
+	sp_list_each (p, &judge->pending, link)
+		if (p->exec == exec)
+			return p;
+	return NULL;
+}
+
+static void free_pending(struct pending *p)
+{
+	sp_list_del(&p->link);
+	sp_policy_free((struct sp_policy *)p->policy);
+	free(p->answer);
+	free(p);
+}
+
+static struct pending *put_off(struct sp_judge *judge, struct sp_task *caller, const struct sp_inspection *in,
+			       const struct sp_decision *decision, uint64_t exec)
+{
+	struct pending *p = calloc(1, sizeof *p);
+
+	if (p == NULL)
+		return NULL;
+	p->judge = judge;
+	p->caller = caller;
+	p->in = in;
+	p->exec = exec;
+	p->policy = sp_policy_hold(judge->policy);
+	p->generation = judge->generation;
+	p->decision = *decision;
+	sp_list_init(&p->question.link);
+	sp_list_init(&p->link);
+	sp_list_add(&judge->pending, &p->link);
+	return p;
+}
+
+/* The last word on what was put off. A refusal is recorded here, an approval when what it is about has been read again. */
+static void decide_pending(struct pending *p, const struct ruling *ruling)
+{
+	struct sp_judge *judge = p->judge;
+	struct sp_judgement decision = {.verdict = SP_GO_ON, .exec = p->exec};
+
+	p->ruling = *ruling;
+	if (ruling->err != 0) {
+		decision = give(judge, p->caller, p->in, ruling, p->exec);
+		decision.exec = p->exec;
+		free_pending(p);
+	}
+	(void)sp_gatekeeper_decided(judge->keeper, &decision);
+}
+
+/* --- a person is asked --- */
+
+static char *describe(const struct sp_answer *answer)
+{
+	const char *what = answer->action == SP_ALLOW ? "approved" : answer->action == SP_KILL ? "killed" : "denied";
+	char *text = NULL;
+	int size = answer->remember == SP_REMEMBER_ONCE
+			   ? asprintf(&text, "%s by %s", what, answer->by)
+			   : asprintf(&text, "%s by %s, remembered: %s, %s", what, answer->by,
+				      sp_remember_name(answer->remember), sp_scope_name(answer->scope));
+
+	return size >= 0 ? text : NULL;
+}
+
+static void note_no(struct sp_judge *judge, const struct pending *p)
+{
+	struct no *no = &judge->nos[++judge->last_no % NOS];
+
+	forget_no(no);
+	*no = (struct no){
+		.process = p->caller->process->key,
+		.generation = p->caller->process->generation,
+		.time = sp_clock(),
+		.path = strdup(p->in->file.path),
+		.argv = malloc(p->in->argv.size + 1),
+		.argv_size = p->in->argv.size,
+	};
+	if (no->path == NULL || no->argv == NULL)
+		forget_no(no);
+	else if (p->in->argv.size > 0)
+		memcpy(no->argv, p->in->argv.data, p->in->argv.size);
+}
+
+static bool was_just_denied(const struct sp_judge *judge, const struct sp_task *caller, const struct sp_inspection *in)
+{
+	for (unsigned i = 0; i < NOS; i++) {
+		const struct no *no = &judge->nos[i];
+
+		if (no->process == caller->process->key && no->generation == caller->process->generation &&
+		    sp_clock() - no->time < NO_HOLDS && no->argv_size == in->argv.size &&
+		    strcmp(no->path, in->file.path) == 0 &&
+		    (in->argv.size == 0 || memcmp(no->argv, in->argv.data, in->argv.size) == 0))
+			return true;
+	}
+	return false;
+}
+
+static void on_answered(struct sp_question *question, const struct sp_answer *answer, void *context)
+{
+	struct pending *p = sp_container_of(question, struct pending, question);
+	struct ruling ruling = rule_by_decision(&p->decision, answer->action, p->generation);
+
+	(void)context;
+	p->answer = describe(answer);
+	ruling.asked = question->asked;
+	ruling.answer = p->answer != NULL ? p->answer : answer->by;
+	if (answer->reason != NULL && answer->action != SP_ALLOW)
+		ruling.reason = answer->reason;
+	if (answer->action != SP_ALLOW)
+		note_no(p->judge, p);
+	decide_pending(p, &ruling);
+}
+
+static int on_remember(const struct sp_question *question, const struct sp_answer *answer, const char *rule,
+		       void *context, struct sp_error *e)
+{
+	struct sp_judge *judge = context;
+	const bool always = answer->remember == SP_REMEMBER_ALWAYS;
+	const struct sp_recollection memory = {
+		.asking = question->rule,
+		.rule = rule,
+		.by = answer->by,
+		.at = sp_now(),
+		.expires = always ? answer->expires : 0,
+		.for_good = always,
+	};
+
+	if (judge->remembered == NULL)
+		judge->remembered = sp_remembered_new(sp_policy_file(question->policy));
+	return judge->remembered != NULL ? sp_remembered_add(judge->remembered, &memory, e)
+					 : sp_fail(e, ENOMEM, "out of memory");
+}
+
+static void on_questions_changed(void *context)
+{
+	const struct sp_judge *judge = context;
+
+	if (judge->questions_changed != NULL)
+		judge->questions_changed(judge->context);
+}
+
+static const struct sp_questions_ops questions_ops = {
+	.answered = on_answered, .remember = on_remember, .changed = on_questions_changed};
+
+/* What was said of such an exec before, as a ruling. *answer is the caller's to free. */
+static bool recall(const struct sp_judge *judge, const struct sp_inspection *in, const struct sp_decision *decision,
+		   struct ruling *ruling, char **answer)
+{
+	const struct sp_exec exec = {
+		.path = in->file.path,
+		.anonymous = in->file.anonymous,
+		.foreign = in->file.foreign,
+		.argv = in->argv.item,
+		.argc = in->argv.count,
+		.unknown = SP_UNKNOWN_ANCESTORS | SP_UNKNOWN_USER,
+	};
+	enum sp_action action;
+	const struct sp_recollection *memory =
+		judge->remembered != NULL
+			? sp_remembered_find(judge->remembered, decision->rule, &exec, sp_now(), &action)
+			: NULL;
+
+	if (memory == NULL)
+		return false;
+	*ruling = rule_by_decision(decision, action, judge->generation);
+	if (asprintf(answer, "remembered%s: %s by %s", memory->for_good ? "" : " for the job",
+		     action == SP_ALLOW ? "approved" : "denied", memory->by) < 0)
+		*answer = NULL;
+	ruling->answer = *answer != NULL ? *answer : "remembered";
+	return true;
+}
+
+static struct sp_judgement ask_person(struct sp_judge *judge, struct sp_task *caller, const struct sp_inspection *in,
+				      const struct sp_decision *decision, uint64_t exec)
+{
+	const struct sp_ask_settings *settings = sp_policy_ask(judge->policy);
+	struct pending *p = judge->questions != NULL ? put_off(judge, caller, in, decision, exec) : NULL;
+
+	if (p == NULL) {
+		struct ruling ruling = rule_by_decision(decision, SP_DENY, judge->generation);
+		ruling.reason = "nobody could be asked";
+		return give(judge, caller, in, &ruling, exec);
+	}
+	const struct sp_process *parent = caller->process->parent;
+	p->question.id = exec;
+	p->question.asked = sp_now();
+	p->question.deadline = p->question.asked + (int64_t)settings->timeout_seconds * 1000000000;
+	p->question.pid = caller->process->tgid;
+	p->question.parent = parent != NULL ? parent->tgid : 0;
+	p->question.in = in;
+	p->question.rule = decision->rule;
+	p->question.reason = decision->reason;
+	p->question.policy = p->policy;
+	p->question.rule_number = decision->number;
+	p->question.otherwise = settings->otherwise;
+	sp_questions_put(judge->questions, &p->question);
+	return (struct sp_judgement){.verdict = SP_LATER, .exec = exec};
+}
+
+static struct sp_judgement ask(struct sp_judge *judge, struct sp_task *caller, const struct sp_inspection *in,
+			       const struct sp_decision *decision, uint64_t exec)
+{
+	cleanup_free char *answer = NULL;
+	struct ruling ruling;
+
+	if (recall(judge, in, decision, &ruling, &answer))
+		return give(judge, caller, in, &ruling, exec);
+	if (was_just_denied(judge, caller, in)) {
+		ruling = rule_by_decision(decision, SP_DENY, judge->generation);
+		ruling.answer = "denied a moment ago";
+		return give(judge, caller, in, &ruling, exec);
+	}
+	return ask_person(judge, caller, in, decision, exec);
+}
+
+/* The exec will not happen, whatever is answered. That it was asked for is recorded all the same. */
+static void withdraw(struct pending *p)
+{
+	struct sp_judge *judge = p->judge;
+	struct ruling ruling = rule_by_decision(&p->decision, SP_ASK, p->generation);
+
+	ruling.err = 0;
+	ruling.asked = p->question.asked;
+	ruling.answer = p->answer;
+	judge->counts.execs++;
+	keep_counts(judge);
+	(void)record_exec(judge, p->caller, p->in, &ruling, p->exec);
+	if (p->answer == NULL)
+		sp_questions_withdraw(judge->questions, &p->question);
+	free_pending(p);
+}
+
+/* --- what the gate asks --- */
+
 static struct sp_judgement judge_exec(struct sp_task *caller, const struct sp_inspection *in, int err, void *context)
 {
 	struct sp_judge *judge = context;
@@ -430,18 +735,35 @@ static struct sp_judgement judge_exec(struct sp_task *caller, const struct sp_in
 				     : err != 0               ? rule_failure(in, err)
 							      : rule_by_policy(judge, in, &decision);
 
-	return give(judge, caller, in, &ruling, next_exec(judge, caller));
+	const uint64_t exec = next_exec(judge, caller);
+	return ruling.judged && ruling.action == SP_ASK ? ask(judge, caller, in, &decision, exec)
+							: give(judge, caller, in, &ruling, exec);
 }
 
-/* Nothing says SP_LATER yet. */
+/* What runs is what was approved, byte for byte, or nothing does. */
 static struct sp_judgement judge_again(struct sp_task *caller, const struct sp_inspection *in, int err,
 				       const char *changed, const struct sp_judgement *decision, void *context)
 {
-	const struct ruling ruling =
-		err != 0 ? rule_failure(in, err)
-			 : refuse_by("changed", EACCES, changed != NULL ? changed : "it was not to be decided later");
+	struct sp_judge *judge = context;
+	struct pending *p = find_pending(judge, decision->exec);
+	struct ruling ruling = p != NULL ? p->ruling : refuse_by("changed", EACCES, "nobody has approved it");
+	char reason[160];
 
-	return give(context, caller, in, &ruling, decision->exec);
+	if (err != 0) {
+		ruling = rule_failure(in, err);
+	} else if (changed != NULL) {
+		(void)snprintf(reason, sizeof reason, "%s changed while the answer was awaited", changed);
+		ruling = refuse_by("changed", EACCES, reason);
+	}
+	if (p != NULL) {
+		ruling.generation = p->generation;
+		ruling.asked = p->ruling.asked;
+		ruling.answer = p->ruling.answer;
+	}
+	struct sp_judgement j = give(judge, caller, in, &ruling, decision->exec);
+	if (p != NULL)
+		free_pending(p);
+	return j;
 }
 
 void sp_judge_conclude(struct sp_judge *judge, uint64_t exec, enum sp_outcome outcome, int err, const char *detail)
@@ -465,8 +787,13 @@ void sp_judge_conclude(struct sp_judge *judge, uint64_t exec, enum sp_outcome ou
 static void outcome(struct sp_task *caller, uint64_t exec, enum sp_outcome outcome, int err, const char *detail,
 		    void *context)
 {
+	struct sp_judge *judge = context;
+	struct pending *p = find_pending(judge, exec);
+
 	(void)caller;
-	sp_judge_conclude(context, exec, outcome, err, detail);
+	if (p != NULL)
+		withdraw(p);
+	sp_judge_conclude(judge, exec, outcome, err, detail);
 }
 
 const struct sp_gate_ops sp_judge_ops = {.judge = judge_exec, .judge_again = judge_again, .outcome = outcome};

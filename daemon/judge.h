@@ -7,6 +7,8 @@
 #include "audit/audit.h"
 #include "policy/policy.h"
 #include "ptrace/gate.h"
+#include "questions.h"
+#include "remembered.h"
 #include "util/error.h"
 
 #include <stdint.h>
@@ -17,12 +19,22 @@ struct sp_judge_plan {
 	uint64_t job; /* its id in the audit trail */
 	const struct sp_policy *policy; /* held */
 	struct sp_audit *audit; /* NULL: nothing is recorded */
+	uv_loop_t *loop;
+	struct sp_remembered *remembered; /* the judge's from now on, if there is one; NULL: nothing is */
+	void (*questions_changed)(void *context); /* see sp_judge_questions(); NULL: nobody wants to know */
+	void *context;
 	struct sp_state *state; /* what outlives us, and the job's place in it; 0: nothing does */
 	sp_record_place record;
 };
 
 [[nodiscard]] struct sp_judge *sp_judge_new(const struct sp_judge_plan *plan); /* NULL: out of memory */
-void sp_judge_free(struct sp_judge *judge); /* NULL is fine */
+void sp_judge_free(struct sp_judge *judge); /* NULL is fine; the gatekeeper is closed by then */
+
+/* Whose execs it judges, and who is told of decisions that come later. Before the first. */
+void sp_judge_set_gatekeeper(struct sp_judge *judge, struct sp_gatekeeper *keeper);
+
+/* The execs that wait for a person. */
+struct sp_questions *sp_judge_questions(const struct sp_judge *judge);
 
 /* Another policy judges from now on, as one more generation (the first is 1). What syscalls.mode says of execs stays as it was.
  * 0; or -errno with a sentence, and nothing has changed. */

@@ -1,6 +1,7 @@
 /* See api.h. */
 #include "api/api.h"
 
+#include "api/approvals.h"
 #include "api/jobs.h"
 #include "api/log.h"
 #include "api/peer.h"
@@ -19,6 +20,7 @@ static const struct part {
 	{sp_api_jobs_new, sp_api_jobs_free},
 	{sp_api_log_new, sp_api_log_free},
 	{sp_api_policies_new, sp_api_policies_free},
+	{sp_api_approvals_new, sp_api_approvals_free},
 };
 
 enum { PARTS = sizeof parts / sizeof *parts };

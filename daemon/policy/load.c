@@ -347,6 +347,32 @@ enum sp_action sp_policy_rule_action(const struct sp_policy *policy, size_t rule
 	return policy->rules[rule].source->action;
 }
 
+bool sp_policy_can_ask(const struct sp_policy *policy)
+{
+	for (size_t i = 0; i < policy->rule_count; i++)
+		if (policy->rules[i].source->action == SP_ASK)
+			return true;
+	return policy->otherwise == SP_ASK;
+}
+
+const char *sp_policy_rule_option(const struct sp_policy *policy, size_t rule, size_t option)
+{
+	const struct sp_source_texts *options =
+		rule < policy->rule_count ? &policy->rules[rule].source->options_with_value : NULL;
+
+	return options != NULL && option < options->items_count ? options->items[option].text : NULL;
+}
+
+bool sp_policy_rule_sees_env(const struct sp_policy *policy, size_t rule)
+{
+	return rule < policy->rule_count && policy->rules[rule].env.count > 0;
+}
+
+bool sp_policy_is_multicall(const char *path)
+{
+	return sp_is_multicall(path);
+}
+
 size_t sp_policy_rule_count(const struct sp_policy *policy)
 {
 	return policy->rule_count;

@@ -137,6 +137,11 @@ struct sp_ask_settings {
 	enum sp_action otherwise;
 };
 const struct sp_ask_settings *sp_policy_ask(const struct sp_policy *policy);
+bool sp_policy_can_ask(const struct sp_policy *policy); /* some rule does, or the default */
+/* The options of a rule that take a value, from 0; NULL: no more. */
+const char *sp_policy_rule_option(const struct sp_policy *policy, size_t rule, size_t option);
+bool sp_policy_rule_sees_env(const struct sp_policy *policy, size_t rule);
+bool sp_policy_is_multicall(const char *path); /* many programs in one file: busybox, say */
 size_t sp_policy_test_count(const struct sp_policy *policy);
 
 const char *sp_action_name(enum sp_action action); /* "allow", "ask", "deny", "kill" */
