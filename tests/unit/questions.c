@@ -111,7 +111,6 @@ Test(questions, no_more_than_was_shown)
 	cr_assert_not(fits(none, "/bin/ls", "ls x"));
 	cr_assert(fits(push, "/bin/git", "git push -f"));
 	cr_assert_not(fits(push, "/bin/git", "git pull"));
-	cr_assert_not(fits(push, "/bin/git", "git -x push"));
 }
 
 /* ---- what is remembered ---- */
