@@ -173,13 +173,14 @@ sp_lab_test(api, lists_and_inspects)
 		const json_t *last = json_array_get(array, json_array_size(array) - 1);
 		const char *program = json_string_value(json_object_get(last, "program"));
 
-		processes =
-			program != NULL && strstr(program, "sleep") != NULL ? (json_int_t)json_array_size(array) : 0;
+		/* The file that it runs changes a moment before its exec is counted. */
+		const bool all = program != NULL && strstr(program, "sleep") != NULL && number(last, "execs") == 1;
+
+		processes = all ? (json_int_t)json_array_size(array) : 0;
 		cr_assert_lt(sp_deadline(0), child.deadline, "the tree does not come to be as it should");
 		if (processes == 4) {
 			cr_assert_eq(number(json_array_get(array, 0), "parent"), 0);
 			cr_assert_eq(number(last, "parent"), number(json_array_get(array, 1), "key"));
-			cr_assert_eq(number(last, "execs"), 1);
 		}
 	}
 	cleanup_reply struct sp_reply inspected =
@@ -551,6 +552,7 @@ sp_lab_test(api, other_users_are_not_answered)
 sp_lab_test(api, who_is_in_a_job_is_not_answered)
 {
 	static const char refusal[] = "does not answer who is in a job";
+	sp_skip_if_sanitized(lab, "asan", "the leak checker traces, which a job's filter refuses");
 	struct sp_child child = start(lab, LISTENS);
 	const char *list = sp_text(lab, "sleep 0.3; %s ps --json 2>&1", sp_sallyport(lab)), *inside, *outside;
 

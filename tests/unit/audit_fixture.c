@@ -127,6 +127,8 @@ int64_t sql_number(const struct fixture *fixture, const char *sql)
 
 	cr_assert_eq(sqlite3_open_v2(fixture->database, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK, "%s",
 		     sqlite3_errmsg(db));
+	/* Whoever was killed a moment ago may still be about to die. */
+	(void)sqlite3_busy_timeout(db, 10000);
 	cr_assert_eq(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK, "%s: %s", sql, sqlite3_errmsg(db));
 	cr_assert_eq(sqlite3_step(statement), SQLITE_ROW, "%s: %s", sql, sqlite3_errmsg(db));
 	int64_t number = sqlite3_column_int64(statement, 0);
