@@ -13,6 +13,11 @@ _sallyport_jobs() {
 	"$1" ps --json 2>/dev/null | sed -n 's/^{"job":"\([0-9a-f]*\)".*/\1/p'
 }
 
+# The ids of what waits for a person.
+_sallyport_approvals() {
+	"$1" approvals --json 2>/dev/null | sed -n 's/^{"approval":"\([^"]*\)".*/\1/p'
+}
+
 _sallyport_options() {
 	"$1" "${@:2}" --help 2>/dev/null | grep -oE -- '(^|[[:space:],[])--?[a-z][a-z-]*' | tr -d ' \t,['
 }
@@ -65,6 +70,8 @@ _sallyport() {
 	--tracking) _sallyport_words 'attached oneshot' "$current"; return ;;
 	--leftovers) _sallyport_words 'wait kill' "$current"; return ;;
 	--decision) _sallyport_words 'allow ask deny kill failed mismatch' "$current"; return ;;
+	--remember) _sallyport_words 'once job always' "$current"; return ;;
+	--scope) _sallyport_words 'exact words program' "$current"; return ;;
 	--user) COMPREPLY=($(compgen -u -- "$current")); return ;;
 	-j | --job) _sallyport_words 'last all' "$current"; return ;;
 	esac
@@ -74,6 +81,7 @@ _sallyport() {
 	fi
 	case $command in
 	run) COMPREPLY=($(compgen -c -- "$current")) ;;
+	approve | deny) _sallyport_words "$(_sallyport_approvals "$program")" "$current" ;;
 	kill | freeze | thaw | wait | reload | inspect) _sallyport_words "$(_sallyport_jobs "$program")" "$current" ;;
 	help) _sallyport_words "$(_sallyport_commands "$program")" "$current" ;;
 	policy)

@@ -23,6 +23,10 @@ function __sallyport_jobs
     sallyport ps --json 2>/dev/null | string replace -rf '^\{"job":"([0-9a-f]+)".*' '$1'
 end
 
+function __sallyport_approvals
+    sallyport approvals --json 2>/dev/null | string replace -rf '^\{"approval":"([^"]+)".*' '$1'
+end
+
 # The words after `run` and its options, where the command is that is to run.
 function __sallyport_in_command
     set -l words (commandline -opc)
@@ -41,7 +45,7 @@ function __sallyport_in_command
     return 1
 end
 
-set -g __sallyport_valued -p --policy --audit --perfetto --dot -o --tracking --leftovers --decision --user -j --job
+set -g __sallyport_valued -p --policy --audit --perfetto --dot -o --tracking --leftovers --decision --user --remember --scope -j --job
 
 function __sallyport_is
     set -l words (commandline -opc)
@@ -58,6 +62,7 @@ complete -c sallyport -f
 complete -c sallyport -n 'test (count (commandline -opc)) -eq 1' -a '(__sallyport_commands) help --help --version'
 complete -c sallyport -n 'test (count (commandline -opc)) -gt 1; and not __sallyport_in_command; and string match -q -- "-*" (commandline -ct)' -a '(__sallyport_options)'
 complete -c sallyport -n '__sallyport_is kill freeze thaw wait reload inspect' -a '(__sallyport_jobs)'
+complete -c sallyport -n '__sallyport_is approve deny' -a '(__sallyport_approvals)'
 complete -c sallyport -n '__sallyport_is help' -a '(__sallyport_commands)'
 complete -c sallyport -n '__sallyport_after -p --policy; or begin; __sallyport_is policy; and test (count (commandline -opc)) -gt 2; end' -a '(__sallyport_policies)' -F
 complete -c sallyport -n '__sallyport_is policy; and test (count (commandline -opc)) -eq 2' -a '(sallyport policy --help | string replace -rf "^  sallyport policy ([a-z]+).*" \'$1\')'
@@ -65,6 +70,8 @@ complete -c sallyport -n '__sallyport_after --audit --perfetto --dot -o' -F
 complete -c sallyport -n '__sallyport_after --tracking' -a 'attached oneshot'
 complete -c sallyport -n '__sallyport_after --leftovers' -a 'wait kill'
 complete -c sallyport -n '__sallyport_after --decision' -a 'allow ask deny kill failed mismatch'
+complete -c sallyport -n '__sallyport_after --remember' -a 'once job always'
+complete -c sallyport -n '__sallyport_after --scope' -a 'exact words program'
 complete -c sallyport -n '__sallyport_after --user' -a '(__fish_complete_users)'
 complete -c sallyport -n '__sallyport_after -j --job' -a 'last all'
 complete -c sallyport -n '__sallyport_is run' -a '(__fish_complete_subcommand --fcs-skip=2)'
