@@ -666,6 +666,43 @@ sp_lab_test(api, slow_callers)
 	assert_unharmed(&child);
 }
 
+/* As many descriptors as one message can carry, with a whole call and with half of one: all are closed at once. */
+sp_lab_test(api, descriptors_by_the_hundred)
+{
+	enum { AT_ONCE = 253 /* SCM_MAX_FD */ };
+	static const char call[] = "{\"method\":\"io.sallyport.List\"}";
+	union {
+		char bytes[CMSG_SPACE(AT_ONCE * sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct sp_child child = start(lab, LISTENS);
+	const char *path = await_socket(lab, &child);
+	long fds = 0;
+
+	for (int i = 0; i < 20; i++) {
+		cleanup_close int socket = connect_raw(path);
+		struct iovec bytes = {.iov_base = (void *)call, .iov_len = i % 2 == 0 ? sizeof call : 5};
+		struct msghdr message = {.msg_iov = &bytes,
+					 .msg_iovlen = 1,
+					 .msg_control = control.bytes,
+					 .msg_controllen = sizeof control.bytes};
+		struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+
+		*c = (struct cmsghdr){
+			.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(AT_ONCE * sizeof(int))};
+		for (int j = 0; j < AT_ONCE; j++)
+			((int *)CMSG_DATA(c))[j] = STDIN_FILENO;
+		cr_assert_gt(sendmsg(socket, &message, MSG_NOSIGNAL), 0);
+		assert_hung_up(socket);
+	}
+	assert_serves(path);
+	cleanup_directory DIR *directory = opendir(sp_text(lab, "/proc/%d/fd", child.pid));
+	while (directory != NULL && readdir(directory) != NULL)
+		fds++;
+	cr_assert_lt(fds, AT_ONCE, "%ld descriptors", fds);
+	assert_unharmed(&child);
+}
+
 /* The oldest of the idle ones goes for each that comes; and fds that come unasked are closed. */
 sp_lab_test(api, many_connections_and_descriptors)
 {
