@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -25,12 +26,14 @@ static void hello(struct sp_call *call, void *context)
 }
 
 static void hold(struct sp_call *call, void *context);
+static void take(struct sp_call *call, void *context);
 
 static const struct sp_method methods[] = {
 	{"test.Hello", hello, 0},
 	{"test.Secret", hello, 0},
 	{"test.Hold", hold, 0},
 	{"test.Stream", hello, SP_METHOD_STREAM},
+	{"test.Take", take, SP_METHOD_FDS | SP_METHOD_STREAM},
 };
 
 static unsigned gone;
@@ -47,6 +50,19 @@ static void hold(struct sp_call *call, void *context)
 	sp_call_hold(call, on_gone, context);
 }
 
+static int taken = -1;
+
+/* The first descriptor stays here, the others go with the call. A reply now, and one later. */
+static void take(struct sp_call *call, void *context)
+{
+	cr_assert_eq(sp_call_take_fd(call, 2), -1);
+	taken = sp_call_take_fd(call, 0);
+	cr_assert_eq(sp_call_take_fd(call, 0), -1, "it was taken");
+	sp_call_hold(call, on_gone, context);
+	sp_call_continue(call, json_pack("{sb}", "taken", taken >= 0));
+	sp_call_reply(call, json_pack("{ss}", "the", "end"));
+}
+
 static bool may(const struct sp_peer *peer, const char *method, const struct sp_job *job, void *context)
 {
 	(void)peer;
@@ -58,7 +74,7 @@ static bool may(const struct sp_peer *peer, const char *method, const struct sp_
 static void start(unsigned patience, unsigned per_user)
 {
 	const struct sp_server_settings settings = {
-		.patience = patience, .connections_per_user = per_user, .backlog_limit = 100000, .may = may};
+		.patience = patience, .connections_per_user = per_user, .backlog_limit = 100000, .fds = 2, .may = may};
 
 	cr_assert_eq(uv_loop_init(&loop), 0);
 	(void)uv_timer_init(&loop, &alive);
@@ -182,5 +198,41 @@ Test(server, a_user_has_so_many_connections)
 		close(sockets[i]);
 	turn(5);
 	cr_assert_eq(gone, MANY, "%u calls were told that nobody waits for them", gone);
+	stop();
+}
+
+/* Descriptors that a method does not take are closed with its call, and those that come with one that takes none at once. */
+Test(server, descriptors_come_with_their_call)
+{
+	struct sp_caller caller;
+	struct sp_reply reply;
+	int ends[2], byte;
+
+	start(0, 0);
+	for (int i = 0; i < 3; i++) {
+		static const char *const methods_with[] = {"test.Take", "test.Take", "test.Hello"};
+
+		caller = (struct sp_caller){.socket = join(), .patience = 0};
+		sp_frames_init(&caller.in, SP_CALLER_MESSAGE, 0);
+		cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
+		const int two[] = {ends[1], ends[1]};
+		cr_assert_eq(sp_caller_send(&caller, methods_with[i], NULL, SP_CALL_MORE, two, i == 0 ? 0 : 2), 0);
+		close(ends[1]);
+		turn(5);
+		cr_assert_eq(sp_caller_receive(&caller, &reply), 0);
+		cr_assert_eq(json_is_true(json_object_get(reply.parameters, "taken")), i == 1);
+		sp_reply_release(&reply);
+		if (i == 1) {
+			cr_assert_eq(sp_caller_receive(&caller, &reply), 0);
+			cr_assert_not(reply.continues);
+			sp_reply_release(&reply);
+			cr_assert_eq(write(taken, "x", 1), 1);
+			close(taken);
+			cr_assert_eq(read(ends[0], &byte, 1), 1);
+		}
+		cr_assert_eq(read(ends[0], &byte, 1), 0, "somebody has it still");
+		close(ends[0]);
+		sp_caller_close(&caller);
+	}
 	stop();
 }
