@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -490,13 +491,29 @@ static void on_job_ended(struct sp_job *job, void *context)
 	(void)uv_timer_stop(&p->timer);
 }
 
-void sp_prompt_interrupt(struct sp_prompt *p)
+/* The program has the signal, too, but may be waiting for just this answer: a shell for its child, say. */
+static void refuse(struct sp_prompt *p)
+{
+	const uint64_t id = p->question;
+	struct sp_error e;
+	char by[64];
+
+	(void)snprintf(by, sizeof by, "uid %u, by an interrupt on the job's terminal", getuid());
+	const struct sp_answer no = {.action = SP_DENY, .by = by};
+	p->question = 0;
+	(void)sp_questions_answer(sp_job_questions(p->job), id, &no, &e);
+}
+
+bool sp_prompt_signal(struct sp_prompt *p, int signal)
 {
 	if (p == NULL || p->job == NULL)
-		return;
-	if (p->state != IDLE)
-		end(p);
+		return false;
+	const bool asking = p->state == ASKING || p->state == CONFIRMING;
+	if (asking && (signal == SIGINT || signal == SIGQUIT))
+		refuse(p);
+	end(p);
 	look_again(p);
+	return asking;
 }
 
 /* --- its own life --- */

@@ -16,8 +16,9 @@ struct sp_prompt;
 /* here: may ask on the terminal. NULL: out of memory. */
 [[nodiscard]] struct sp_prompt *sp_prompt_new(uv_loop_t *loop, struct sp_engine *engine, struct sp_job *job, bool here);
 
-/* The terminal has sent a signal, or we were continued: what stands there is taken away, and asked again later. NULL is fine. */
-void sp_prompt_interrupt(struct sp_prompt *prompt);
+/* The terminal has sent a signal, or we were continued: what stands there is taken away, and asked again later; an interrupt is a no.
+ * True: a question stood there. NULL is fine. */
+bool sp_prompt_signal(struct sp_prompt *prompt, int signal);
 
 /* The job is done. Freed by the loop; before the engine is closed. NULL is fine. */
 void sp_prompt_close(struct sp_prompt *prompt);

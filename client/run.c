@@ -46,6 +46,7 @@ struct run {
 	struct sp_prompt *prompt;
 	bool root_ended;
 	int root_stopped; /* by this signal; 0: it runs */
+	bool stopped_asking; /* the terminal has sent a stop while a question stood there */
 	int status; /* exit status to give */
 	struct sp_error failure; /* why the program could not be started */
 };
@@ -271,10 +272,12 @@ static void stop_by(int signal)
 
 static void on_stop_self(uv_timer_t *timer)
 {
-	const struct run *r = timer->data;
+	struct run *r = timer->data;
+	const int signal = r->root_stopped != 0 ? r->root_stopped : r->stopped_asking ? SIGTSTP : 0;
 
-	if (r->root_stopped != 0)
-		stop_by(r->root_stopped);
+	r->stopped_asking = false;
+	if (signal != 0)
+		stop_by(signal);
 }
 
 static int exit_status(struct run *r, int status)
@@ -397,8 +400,12 @@ static void on_signal(struct run *r, const struct signalfd_siginfo *info)
 
 	if (r->job == NULL)
 		return;
-	if (info->ssi_code == SI_KERNEL || signal == SIGCONT)
-		sp_prompt_interrupt(r->prompt);
+	const bool asking = (info->ssi_code == SI_KERNEL || signal == SIGCONT) && sp_prompt_signal(r->prompt, signal);
+	if (asking && signal == SIGTSTP) {
+		/* The root may be waiting for a child of its that waits for the answer, and not stop. */
+		r->stopped_asking = true;
+		(void)uv_timer_start(&r->stop_self, on_stop_self, 0, 0);
+	}
 	if (asks_for_reload(r, info)) {
 		start_reload(r);
 		return;

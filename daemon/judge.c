@@ -634,8 +634,16 @@ static void on_questions_changed(void *context)
 		judge->questions_changed(judge->context);
 }
 
+static void look(struct sp_question *question, void *context)
+{
+	struct sp_judge *judge = context;
+
+	if (sp_status_has_signal(question->in->tid))
+		sp_gatekeeper_call_again(judge->keeper, question->id);
+}
+
 static const struct sp_questions_ops questions_ops = {
-	.answered = on_answered, .remember = on_remember, .changed = on_questions_changed};
+	.answered = on_answered, .look = look, .remember = on_remember, .changed = on_questions_changed};
 
 /* What was said of such an exec before, as a ruling. *answer is the caller's to free. */
 static bool recall(const struct sp_judge *judge, const struct sp_inspection *in, const struct sp_decision *decision,

@@ -11,11 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOOK_EVERY (INT64_C(100) * 1000000)
 enum { RULE_MAX = 4096 /* bytes: what a person can be shown */ };
 
 struct sp_questions {
 	struct sp_list list; /* struct sp_question.link, the oldest first */
 	uv_timer_t timer;
+	int64_t next_look;
 	const struct sp_questions_ops *ops;
 	void *context;
 };
@@ -140,6 +142,16 @@ static struct sp_question *find_late(const struct sp_questions *q)
 	return NULL;
 }
 
+static void look(struct sp_questions *q)
+{
+	struct sp_question *question, *next;
+
+	if (sp_now() < q->next_look)
+		return;
+	sp_list_each_safe (question, next, &q->list, link)
+		q->ops->look(question, q->context);
+}
+
 static void on_time(uv_timer_t *timer)
 {
 	struct sp_questions *q = timer->data;
@@ -152,24 +164,29 @@ static void on_time(uv_timer_t *timer)
 
 		end(q, question, &silence);
 	}
+	look(q);
 	set_timer(q);
 }
 
+/* A look that is due is not put off by what changes meanwhile. */
 static void set_timer(struct sp_questions *q)
 {
 	const struct sp_question *question;
-	int64_t next = INT64_MAX;
+	const int64_t now = sp_now();
 
 	if (uv_is_closing((uv_handle_t *)&q->timer))
 		return;
+	if (q->next_look <= now)
+		q->next_look = now + LOOK_EVERY;
+	int64_t next = q->next_look;
 	sp_list_each (question, &q->list, link)
 		if (question->deadline < next)
 			next = question->deadline;
-	if (next == INT64_MAX) {
+	if (sp_list_empty(&q->list)) {
 		(void)uv_timer_stop(&q->timer);
 		return;
 	}
-	const int64_t left = (next - sp_now()) / 1000000 + 1;
+	const int64_t left = (next - now) / 1000000 + 1;
 	(void)uv_timer_start(&q->timer, on_time, left > 0 ? (uint64_t)left : 0, 0);
 }
 

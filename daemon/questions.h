@@ -48,6 +48,8 @@ struct sp_questions_ops {
 	/* Remembers that rule; before answered(). 0, or -errno with a sentence, and then nothing was answered. */
 	int (*remember)(const struct sp_question *question, const struct sp_answer *answer, const char *rule,
 			void *context, struct sp_error *e);
+	/* Asked several times a second as long as it waits: does it still? If not, it is withdrawn from within. */
+	void (*look)(struct sp_question *question, void *context);
 	/* There is another one, or one less. May be NULL. */
 	void (*changed)(void *context);
 };

@@ -362,6 +362,21 @@ int sp_gatekeeper_decided(struct sp_gatekeeper *k, const struct sp_judgement *de
 	return 0;
 }
 
+static int answer_and_stop(struct sp_gate *gate, int err);
+
+void sp_gatekeeper_call_again(struct sp_gatekeeper *k, uint64_t exec)
+{
+	struct sp_gate *gate = find_asked(k, exec);
+
+	if (gate == NULL)
+		return;
+	const struct sp_mm *mm = gate->caller->mm;
+	/* With the stop pending this is looked at before the program is, as after an interrupted system call. */
+	if (answer_and_stop(gate, SP_ERESTARTNOINTR) == 0 || gate->answered)
+		happen(gate, AGAIN);
+	recount(k, mm);
+}
+
 const struct sp_inspection *sp_gatekeeper_asked(const struct sp_gatekeeper *k, uint64_t exec)
 {
 	const struct sp_gate *gate = find_asked(k, exec);

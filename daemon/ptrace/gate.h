@@ -115,6 +115,11 @@ void sp_gatekeeper_set_listener(struct sp_gatekeeper *keeper, const struct sp_li
  * 0; -ENOENT: nothing (more) is waiting under that key: it was answered, or is void. */
 int sp_gatekeeper_decided(struct sp_gatekeeper *keeper, const struct sp_judgement *decision);
 
+/* What waits under that key has a signal to take first: its call is interrupted, outcome() is RESTARTED, maybe from within, and it
+ * comes again as a new exec if the program still wants it. (A caller waits killably, and of a traced one the kernel does not take even
+ * a deadly signal for a reason to wake it. Natively an exec does not wait for anybody, so that this does not show.) */
+void sp_gatekeeper_call_again(struct sp_gatekeeper *keeper, uint64_t exec);
+
 /* What waits under that key; NULL: nothing. */
 const struct sp_inspection *sp_gatekeeper_asked(const struct sp_gatekeeper *keeper, uint64_t exec);
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +54,24 @@ static uint64_t read_number(pid_t tid, const char *name, int base)
 bool sp_status_ignores(pid_t tid, int signal)
 {
 	return (read_number(tid, "SigIgn:", 16) & 1ULL << (signal - 1)) != 0;
+}
+
+bool sp_status_has_signal(pid_t tid)
+{
+	/* Nothing happens by default: signal(7). A traced task has them queued all the same. */
+	static const uint64_t idle =
+		1ULL << (SIGCHLD - 1) | 1ULL << (SIGCONT - 1) | 1ULL << (SIGURG - 1) | 1ULL << (SIGWINCH - 1);
+	static const char *const names[] = {"SigPnd:", "ShdPnd:", "SigBlk:", "SigIgn:", "SigCgt:"};
+	enum { OWN, SHARED, BLOCKED, IGNORED, CAUGHT, SETS };
+	uint64_t set[SETS] = {0};
+	char path[SP_PROC_NAME], line[256];
+	cleanup_file FILE *f = fopen(sp_proc_task(path, tid, "status"), "re");
+
+	while (f != NULL && fgets(line, sizeof line, f) != NULL)
+		for (int i = 0; i < SETS; i++)
+			if (strncmp(line, names[i], strlen(names[i])) == 0)
+				set[i] = strtoull(line + strlen(names[i]), NULL, 16);
+	return ((set[OWN] | set[SHARED]) & ~set[BLOCKED] & ~set[IGNORED] & (set[CAUGHT] | ~idle)) != 0;
 }
 
 pid_t sp_status_tracer(pid_t tid)

@@ -14,6 +14,10 @@ char sp_status_letter(pid_t tid);
 /* Is the signal ignored by SIG_IGN? */
 bool sp_status_ignores(pid_t tid, int signal);
 
+/* Is there a signal that it would have to take now, if it were not in a call that only its end can interrupt? One that runs a handler,
+ * stops or ends it. */
+bool sp_status_has_signal(pid_t tid);
+
 /* Who traces it; 0: nobody, or it is gone. */
 pid_t sp_status_tracer(pid_t tid);
 

@@ -814,6 +814,24 @@ Test(gate_table, approved_later_and_changed_without_the_comparison)
 	close_world();
 }
 
+/* A signal: the call is interrupted, and nobody may take it for approved or answer it again. */
+Test(gate_table, called_again_while_it_waits)
+{
+	struct sp_task *sibling, *caller = ask_about(&sibling);
+	const uint64_t exec = caller->gate->exec;
+
+	sp_gatekeeper_call_again(w.keeper, exec + 1);
+	cr_assert_eq(caller->gate->state, ASKED, "another one's");
+	sp_gatekeeper_call_again(w.keeper, exec);
+	cr_assert_null(caller->gate);
+	cr_assert_eq(w.ids[1].answer, SP_ERESTARTNOINTR);
+	cr_assert_eq(w.outcome, SP_OUTCOME_RESTARTED);
+	cr_assert(caller->interrupted);
+	cr_assert_eq(decide(SP_GO_ON, 0), -ENOENT);
+	cr_assert_eq(caller->mm->holds, 0);
+	close_world();
+}
+
 Test(gate_table, refused_later)
 {
 	struct sp_task *sibling, *caller = ask_about(&sibling);
