@@ -5,6 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What lies in a pool is nobody's, and AddressSanitizer is told so. */
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define SP_HAS_ASAN
+#endif
+#endif
+#if defined SP_HAS_ASAN || defined __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#endif
+
 enum { FIRST_BUCKETS = 256, SLAB = 64 };
 
 /* Objects of one size; freed ones are kept for the next. Slabs go when the pool goes. */
@@ -287,6 +300,7 @@ static void *pool_get(struct pool *p)
 	if (p->free == NULL && !pool_refill(p))
 		return NULL;
 	void *object = p->free;
+	ASAN_UNPOISON_MEMORY_REGION(object, p->size);
 	memcpy(&p->free, object, sizeof p->free);
 	memset(object, 0, p->size);
 	return object;
@@ -296,6 +310,7 @@ static void pool_put(struct pool *p, void *object)
 {
 	memcpy(object, &p->free, sizeof p->free);
 	p->free = object;
+	ASAN_POISON_MEMORY_REGION(object, p->size);
 }
 
 static void pool_clear(struct pool *p)
