@@ -17,6 +17,7 @@
 struct found {
 	struct sp_spool_name spool;
 	uint64_t number;
+	uint64_t age; /* of the spool: when the first of its segments that are left was made */
 	char *file;
 	int fd; /* locked; -1 if not ours to take */
 };
@@ -118,6 +119,9 @@ static int in_order(const void *left, const void *right)
 {
 	const struct found *a = left, *b = right;
 
+	/* Who came after a supervisor that was killed, and went on with its jobs, has their later records. */
+	if (a->age != b->age)
+		return a->age < b->age ? -1 : 1;
 	if (!same_spool(&a->spool, &b->spool))
 		return a->spool.pid != b->spool.pid ? (a->spool.pid < b->spool.pid ? -1 : 1)
 						    : (a->spool.id < b->spool.id ? -1 : 1);
@@ -141,6 +145,25 @@ static int add_segment(struct list *list, const char *file)
 	return 0;
 }
 
+/* 0 where it cannot be read or is no segment. */
+static uint64_t read_age(int directory, const char *file)
+{
+	unsigned char header[SP_SEGMENT_HEADER];
+	cleanup_close int fd = openat(directory, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	return fd >= 0 && pread(fd, header, sizeof header, 0) == sizeof header ? sp_segment_made(header) : 0;
+}
+
+/* The list is in order, but for ages. */
+static void find_ages(int directory, struct list *list)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		struct found *at = &list->items[i];
+
+		at->age = i > 0 && same_spool(&at[-1].spool, &at->spool) ? at[-1].age : read_age(directory, at->file);
+	}
+}
+
 static int list_segments(int directory, struct list *list, struct sp_error *e)
 {
 	cleanup_close int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -154,8 +177,11 @@ static int list_segments(int directory, struct list *list, struct sp_error *e)
 		ret = add_segment(list, entry->d_name);
 	if (ret < 0)
 		return sp_fail(e, -ret, "cannot read the audit spool: %s", strerror(-ret));
-	if (list->count > 0)
-		qsort(list->items, list->count, sizeof *list->items, in_order);
+	if (list->count == 0)
+		return 0;
+	qsort(list->items, list->count, sizeof *list->items, in_order);
+	find_ages(directory, list);
+	qsort(list->items, list->count, sizeof *list->items, in_order);
 	return 0;
 }
 

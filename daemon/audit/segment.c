@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -23,6 +24,7 @@ struct header {
 	char magic[8]; /* tells format and byte order */
 	uint64_t order;
 	uint64_t id, number, size;
+	uint64_t made; /* CLOCK_REALTIME in nanoseconds; 0: by a version that did not say */
 };
 
 _Static_assert(sizeof(struct header) <= SP_SEGMENT_HEADER, "the header has its room");
@@ -72,6 +74,14 @@ bool sp_segment_name_parse(const char *text, struct sp_spool_name *name, uint64_
 	return name->pid > 0 && strcmp(text, again) == 0;
 }
 
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 int sp_segment_create(int directory, const struct sp_spool_name *spool, uint64_t number, size_t size,
 		      struct sp_segment **out, struct sp_error *e)
 {
@@ -112,6 +122,7 @@ int sp_segment_create(int directory, const struct sp_spool_name *spool, uint64_t
 	header->id = spool->id;
 	header->number = number;
 	header->size = size;
+	header->made = now();
 	*out = sp_steal_ptr(segment);
 	return 0;
 }
@@ -271,7 +282,15 @@ enum sp_header sp_segment_check_header(const unsigned char *base, size_t size, c
 	expected.id = spool->id;
 	expected.number = number;
 	expected.size = size;
-	return memcmp(&header, &expected, sizeof header) == 0 ? SP_HEADER_GOOD : SP_HEADER_BAD;
+	return memcmp(&header, &expected, offsetof(struct header, made)) == 0 ? SP_HEADER_GOOD : SP_HEADER_BAD;
+}
+
+uint64_t sp_segment_made(const unsigned char base[static SP_SEGMENT_HEADER])
+{
+	struct header header;
+
+	memcpy(&header, base, sizeof header);
+	return header.made;
 }
 
 /* The length of the record at the offset, having decoded it; -EBADMSG; -ENOMEM. */

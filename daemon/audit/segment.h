@@ -102,4 +102,7 @@ enum sp_header {
 enum sp_header sp_segment_check_header(const unsigned char *base, size_t size, const struct sp_spool_name *spool,
 				       uint64_t number);
 
+/* When it was made, by what its header says: only for an order. 0 where it does not say. */
+uint64_t sp_segment_made(const unsigned char base[static SP_SEGMENT_HEADER]);
+
 #endif

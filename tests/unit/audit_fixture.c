@@ -141,6 +141,7 @@ void sql_run(const struct fixture *fixture, const char *sql)
 	[[gnu::cleanup(close_database)]] sqlite3 *db = NULL;
 
 	cr_assert_eq(sqlite3_open(fixture->database, &db), SQLITE_OK);
+	(void)sqlite3_busy_timeout(db, 10000);
 	cr_assert_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK, "%s: %s", sql, sqlite3_errmsg(db));
 }
 

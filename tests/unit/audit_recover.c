@@ -6,6 +6,7 @@
 #include "util/cleanup.h"
 
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -239,6 +240,70 @@ Test(audit_recover, killed_while_recovering)
 		assert_complete(&fixture, round, 3000);
 		assert_nothing_left(&fixture);
 	}
+}
+
+/* What a supervisor left that had gone on with the jobs of one before it, of which the pid may be higher. */
+static void leave_part(const struct fixture *fixture, const char *name, void (*append)(struct sp_spool *spool))
+{
+	int status;
+	char path[256] = "", renamed[512] = "";
+
+	pid_t child = fork();
+	cr_assert_geq(child, 0);
+	if (child == 0) {
+		struct sp_spool *spool = NULL;
+		int directory = sp_spool_directory(fixture->database, true, NULL);
+		must(sp_spool_create(directory, &spool, NULL) == 0, "");
+		append(spool);
+		(void)kill(getpid(), SIGKILL);
+	}
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	/* Under a pid of our choosing: the name's id is what the records are checked with. */
+	DIR *directory = opendir(fixture->spool);
+	for (struct dirent *entry; (entry = readdir(directory)) != NULL;)
+		if (atoi(entry->d_name) == child) {
+			snprintf(path, sizeof path, "%.90s/%.150s", fixture->spool, entry->d_name);
+			snprintf(renamed, sizeof renamed, "%.90s/%s%.150s", fixture->spool, name,
+				 strchr(entry->d_name, '-'));
+		}
+	(void)closedir(directory);
+	cr_assert_eq(rename(path, renamed), 0, "%s: %s", path, strerror(errno));
+}
+
+static void append_beginning(struct sp_spool *spool)
+{
+	const struct sp_audit_job job = {.job = 7, .policy = "p", .argv = {"x", 2}};
+	const struct sp_audit_process born = {.job = 7, .process = 1, .pid = 1};
+	const struct sp_audit_exec exec = {
+		.job = 7, .process = 1, .exec = 1, .argv = {"true\0-x", 8}, .argc = 2, .rule = "default"};
+
+	must(sp_spool_append(spool, SP_RECORD_JOB, &job) == 0, "");
+	must(sp_spool_append(spool, SP_RECORD_PROCESS, &born) == 0, "");
+	must(sp_spool_append(spool, SP_RECORD_EXEC, &exec) == 0, "");
+}
+
+static void append_end(struct sp_spool *spool)
+{
+	const struct sp_audit_result result = {
+		.job = 7, .exec = 1, .result = SP_RESULT_EXECED, .verify = SP_VERIFY_OK};
+	const struct sp_audit_exit gone = {.job = 7, .process = 1, .status = 3 << 8};
+
+	must(sp_spool_append(spool, SP_RECORD_RESULT, &result) == 0, "");
+	must(sp_spool_append(spool, SP_RECORD_EXIT, &gone) == 0, "");
+}
+
+/* By age, not by pid. */
+Test(audit_recover, two_kills_in_a_row)
+{
+	cleanup_fixture struct fixture fixture = with_database();
+	struct told told = {0};
+
+	leave_part(&fixture, "900", append_beginning);
+	leave_part(&fixture, "100", append_end);
+	cr_assert_eq(must_recover(&fixture, &told), 5);
+	cr_assert_eq(told.count, 0, "%s", told.last);
+	assert_complete(&fixture, 7, 1);
+	assert_nothing_left(&fixture);
 }
 
 Test(audit_recover, two_at_once)
