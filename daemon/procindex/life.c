@@ -57,7 +57,7 @@ bool sp_life_is_over(int pidfd)
 	return poll(&p, 1, 0) == 1;
 }
 
-bool sp_life_has_inodes(void)
+static bool find_out_about_inodes(void)
 {
 	cleanup_close int self = sp_life_open(getpid());
 	struct statfs filesystem;
@@ -65,6 +65,16 @@ bool sp_life_has_inodes(void)
 	/* where ino_t has 32 bits the number is cut */
 	return sizeof(ino_t) == sizeof(uint64_t) && self >= 0 && fstatfs(self, &filesystem) == 0 &&
 	       filesystem.f_type == PID_FS_MAGIC;
+}
+
+bool sp_life_has_inodes(void)
+{
+	enum { UNKNOWN, NO, YES };
+	static _Atomic(int) known; /* whoever finds out finds the same */
+
+	if (known == UNKNOWN)
+		known = find_out_about_inodes() ? YES : NO;
+	return known == YES;
 }
 
 static bool parse_stat(const char *line, struct stat_line *s)

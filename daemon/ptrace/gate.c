@@ -55,6 +55,7 @@ struct sp_gate {
 	bool wide; /* hold on the whole job */
 	unsigned pending; /* FREEZING: how many had not stopped when last counted */
 	bool awaits_leader; /* one of them is the leader of other threads */
+	bool awaits_end; /* a thread could not be taken in before somebody else's end is told */
 	bool unstoppable; /* one of them cannot be traced */
 	bool news; /* one of them ran untraced when it was asked, and may have made another thread before */
 	uv_timer_t deadline;
@@ -435,7 +436,10 @@ static unsigned ask(struct sp_gate *gate, struct sp_task *task)
 /* One-shot tracking: threads are in the index once they were looked for. */
 static void find_threads(struct sp_gate *gate, struct sp_process *process)
 {
-	gate->unstoppable |= process->one_shot && sp_tracer_find_threads(gate->keeper->tools.tracer, process) != 0;
+	int err = process->one_shot ? sp_tracer_find_threads(gate->keeper->tools.tracer, process) : 0;
+
+	gate->awaits_end |= err == -EINPROGRESS;
+	gate->unstoppable |= err != 0 && err != -EINPROGRESS;
 }
 
 static void find_all_threads(struct sp_gate *gate)
@@ -450,7 +454,7 @@ static void find_all_threads(struct sp_gate *gate)
 			find_threads(gate, process);
 		return;
 	}
-	/* What is found is added in front, so every process comes by at least once. */
+	/* What is found is added at the end, and nothing is taken out: every process comes by. */
 	sp_list_each (task, &gate->held->tasks, mm_link)
 		if (task->tid == task->process->tgid)
 			find_threads(gate, task->process);
@@ -482,9 +486,9 @@ static unsigned ask_all(struct sp_gate *gate)
 	gate->unstoppable = false;
 	do {
 		gate->unstoppable |= ++passes > PASSES_MAX; /* a program that makes threads faster than we look */
-		gate->awaits_leader = gate->news = false;
+		gate->awaits_leader = gate->awaits_end = gate->news = false;
 		find_all_threads(gate);
-		pending = ask_those_known(gate);
+		pending = ask_those_known(gate) + (gate->awaits_end ? 1 : 0);
 	} while (pending == 0 && gate->news && !gate->unstoppable);
 	return pending;
 }
@@ -601,7 +605,7 @@ void sp_gates_look_again(struct sp_list *freezing)
 	bool look = false;
 
 	sp_list_each (gate, freezing, freezing) {
-		if (!gate->awaits_leader)
+		if (!gate->awaits_leader && !gate->awaits_end)
 			continue;
 		gate->pending = 0;
 		look = true;

@@ -33,6 +33,7 @@ enum {
 	ORPHAN_AFTER = 20,
 	MARKS_LAST = 10000, /* no parent is that late */
 	ASK_ALL_AFTER = 1, /* a turn that could not ask everybody */
+	FORMER_AFTER = 1, /* a former user of a tid, whose end is still to be told */
 	LINGER = 150, /* one-shot: who has not forked for two of these is not traced any more */
 };
 
@@ -75,6 +76,7 @@ struct sp_tracer {
 	uv_timer_t ask_all; /* runs after a turn that could not ask everybody */
 	uv_timer_t newborns; /* runs while there are tasks in NEWBORN or BURIED */
 	uv_timer_t lingerers; /* runs while there are any */
+	uv_timer_t formers; /* runs while somebody waits for the end of a former user */
 	int signal_fd;
 	int open_handles;
 	const struct sp_task *settling; /* its stop is being told: it goes on afterwards, not meanwhile */
@@ -82,6 +84,7 @@ struct sp_tracer {
 	unsigned buried; /* tasks in BURIED */
 	pid_t roots[ROOTS]; /* one-shot: some of our own children; 0: free */
 	unsigned lingering; /* one-shot: tasks that are traced because they have forked */
+	pid_t former; /* one-shot: this tid is somebody else's by now */
 	struct sp_tracer_stats stats;
 };
 
@@ -98,6 +101,7 @@ static void on_more(uv_idle_t *handle);
 static void on_ask_all(uv_timer_t *timer);
 static void on_newborns(uv_timer_t *timer);
 static void on_lingerers(uv_timer_t *timer);
+static void on_formers(uv_timer_t *timer);
 static void on_ended(pid_t tgid, void *process, int status, void *context);
 static void look_at_roots(struct sp_tracer *t, pid_t named);
 static void pump(struct sp_tracer *t);
@@ -158,8 +162,9 @@ struct sp_tracer *sp_tracer_new(uv_loop_t *loop, struct sp_index *index, const s
 	(void)uv_timer_init(loop, &t->ask_all);
 	(void)uv_timer_init(loop, &t->newborns);
 	(void)uv_timer_init(loop, &t->lingerers);
-	t->sigchld.data = t->more.data = t->ask_all.data = t->newborns.data = t->lingerers.data = t;
-	t->open_handles = 5;
+	(void)uv_timer_init(loop, &t->formers);
+	t->sigchld.data = t->more.data = t->ask_all.data = t->newborns.data = t->lingerers.data = t->formers.data = t;
+	t->open_handles = 6;
 	t->signal_fd = sp_steal_fd(&fd);
 	(void)uv_poll_start(&t->sigchld, UV_READABLE, on_sigchld);
 	return sp_steal_ptr(t);
@@ -223,6 +228,13 @@ static void forget_buried(struct sp_tracer *t)
 		forget_marks(t, UINT64_MAX);
 }
 
+/* Nobody is left who could name them. */
+static void forget_lone_marks(struct sp_tracer *t)
+{
+	if (t->buried == sp_index_size(t->index))
+		forget_buried(t);
+}
+
 static void look_after_newborns(struct sp_tracer *t)
 {
 	if (!uv_is_active((uv_handle_t *)&t->newborns))
@@ -239,6 +251,7 @@ void sp_tracer_close(struct sp_tracer *t)
 	uv_close((uv_handle_t *)&t->ask_all, on_closed);
 	uv_close((uv_handle_t *)&t->newborns, on_closed);
 	uv_close((uv_handle_t *)&t->lingerers, on_closed);
+	uv_close((uv_handle_t *)&t->formers, on_closed);
 	sp_exits_close(t->exits);
 }
 
@@ -330,10 +343,30 @@ static bool is_ended_leader(const struct sp_task *task)
 	return is_leader(task) && task->process->task_count > 1 && sp_status_letter(task->tid) == 'Z';
 }
 
-int sp_tracer_attach(struct sp_task *task)
+/* A pidfd of a watched process, or -errno; -ESRCH: it is reaped, and its pid may be another's. */
+static int open_process(const struct sp_process *process)
 {
-	if (task->state != UNTRACED)
-		return 0;
+	uint64_t identity;
+	cleanup_close int fd = sp_life_open(process->tgid);
+
+	if (fd < 0)
+		return fd;
+	int err = sp_life_identity(fd, process->tgid, sp_life_has_inodes(), &identity);
+	if (err != 0)
+		return err;
+	return identity == process->watch->identity ? sp_steal_fd(&fd) : -ESRCH;
+}
+
+/* Its pid, and the tids of its threads, need not be its own any more, though its end has not been told yet. */
+static bool is_reaped(const struct sp_process *process)
+{
+	cleanup_close int fd = process->watch != NULL ? open_process(process) : -1;
+
+	return fd == -ESRCH;
+}
+
+static int seize_task(struct sp_task *task)
+{
 	if (ptrace(PTRACE_SEIZE, task->tid, NULL, options) == 0) {
 		task->state = RUNNING;
 		task->traced = true;
@@ -351,6 +384,17 @@ int sp_tracer_attach(struct sp_task *task)
 	task->state = EXPECTED; /* born traced: its parent's event, and its own first stop, are still to come */
 	task->traced = true;
 	return 0;
+}
+
+int sp_tracer_attach(struct sp_task *task)
+{
+	if (task->state != UNTRACED)
+		return 0;
+	if (is_reaped(task->process)) {
+		task->state = ENDED; /* whoever has its tid must be left alone */
+		return 0;
+	}
+	return seize_task(task);
 }
 
 int sp_tracer_interrupt(struct sp_tracer *t, struct sp_task *task)
@@ -433,8 +477,8 @@ void sp_tracer_release(struct sp_tracer *t, struct sp_task *task)
 {
 	if (task->state == STOPPED && task != t->settling && !t->ops->held(task, t->context))
 		resume(t, task);
-	else if (task->state == ENDED && !task->traced && !is_leader(task))
-		forget(t, task); /* found dead when it was to be stopped */
+	else if (task->state == ENDED && !task->traced && task->gate == NULL && !is_leader(task))
+		forget(t, task); /* found dead when it was to be stopped; its gate would be told by its process's end */
 }
 
 void sp_tracer_kill(const struct sp_process *process)
@@ -444,10 +488,8 @@ void sp_tracer_kill(const struct sp_process *process)
 		(void)kill(process->tgid, SIGKILL);
 		return;
 	}
-	uint64_t identity;
-	cleanup_close int fd = sp_life_open(process->tgid);
-	if (fd >= 0 && sp_life_identity(fd, process->tgid, sp_life_has_inodes(), &identity) == 0 &&
-	    identity == process->watch->identity)
+	cleanup_close int fd = open_process(process);
+	if (fd >= 0)
 		(void)pidfd_send_signal(fd, SIGKILL, NULL, 0);
 }
 
@@ -561,8 +603,8 @@ static void pump(struct sp_tracer *t)
 		(void)uv_idle_stop(&t->more);
 		if (!all)
 			(void)uv_timer_start(&t->ask_all, on_ask_all, ASK_ALL_AFTER, 0);
-		else if (t->buried > 0 && t->buried == sp_index_size(t->index))
-			forget_buried(t); /* nobody is left who could name them */
+		else
+			forget_lone_marks(t);
 		t->ops->quiet(t->context);
 		return;
 	}
@@ -1023,8 +1065,9 @@ static void on_ended(pid_t tgid, void *context_process, int status, void *contex
 	while ((task = find_untold(process)) != NULL) {
 		vfork_done(t, task);
 		if (bury(t, task))
-			return;
+			break;
 	}
+	forget_lone_marks(t);
 }
 
 static void unexpected(struct sp_tracer *t, struct sp_task *task, const struct report *report)
@@ -1070,9 +1113,13 @@ static int adopt(struct sp_tracer *t, struct sp_task *task)
 	sp_index_each(t->index, compare_mm, &m);
 	if (m.unknown)
 		return -ENOSYS;
-	struct sp_task *leader = tgid != task->tid ? sp_index_find(t->index, tgid) : NULL;
-	if (leader != NULL && leader->process != NULL)
+	if (tgid != task->tid) {
+		struct sp_task *leader = sp_index_find(t->index, tgid);
+
+		if (leader == NULL || leader->process == NULL)
+			return -ESRCH; /* a thread, and its process has ended */
 		return sp_index_place(t->index, task, leader->process, NULL, NULL, 0, m.match);
+	}
 	struct sp_task *parent = sp_index_find(t->index, ppid);
 	bool known = parent != NULL && parent->process != NULL;
 	/* Should the guess be wrong, its first exec comes through the listener of its true job, which then moves it. */
@@ -1171,21 +1218,20 @@ static void on_lingerers(uv_timer_t *timer)
 
 int sp_tracer_let_fork(struct sp_tracer *t, struct sp_task *task)
 {
-	int err = sp_tracer_attach(task);
+	int err =
+		task->state == UNTRACED ? seize_task(task) : 0; /* it was looked at just now: sp_tracer_find_caller() */
 
 	if (err == 0 && task->state != ENDED)
 		linger(t, task);
 	return err;
 }
 
-/* A thread that the index does not know, or took for another. NULL: no memory. */
+/* A thread that the index does not know: at most a mark has its tid. NULL: no memory. */
 static struct sp_task *add_thread(struct sp_tracer *t, struct sp_process *process, pid_t tid)
 {
-	struct sp_task *leader = sp_index_find(t->index, process->tgid);
+	struct sp_task *leader = sp_index_find(t->index, process->tgid), *mark = sp_index_find(t->index, tid);
 
-	end_former_user(t, tid);
-	struct sp_task *mark = sp_index_find(t->index, tid);
-	if (mark != NULL && mark->state == BURIED) /* of a former user, whose parent's event never came */
+	if (mark != NULL) /* of a former user, whose parent's event never came */
 		forget_mark(t, mark);
 	struct sp_task *task = leader != NULL ? sp_index_add(t->index, tid) : NULL;
 	if (task == NULL)
@@ -1198,23 +1244,52 @@ static struct sp_task *add_thread(struct sp_tracer *t, struct sp_process *proces
 	return task;
 }
 
-struct sp_task *sp_tracer_find_caller(struct sp_tracer *t, pid_t tid)
+static bool is_free(const struct sp_task *task)
+{
+	return task == NULL || task->state == BURIED;
+}
+
+/* The leader of a process in one-shot tracking; NULL: it is none of ours. */
+static struct sp_task *find_leader(const struct sp_tracer *t, pid_t tgid)
+{
+	struct sp_task *leader = sp_index_find(t->index, tgid);
+
+	return leader != NULL && leader->process != NULL && leader->process->one_shot ? leader : NULL;
+}
+
+/* A task that calls and is not known for certain: a thread that runs untraced. NULL: no memory, or none of ours. */
+static struct sp_task *find_calling_thread(struct sp_tracer *t, pid_t tid)
 {
 	struct sp_task *task = sp_index_find(t->index, tid);
 	pid_t tgid, ppid;
+
+	if (t->exits == NULL || sp_status_family(tid, &tgid, &ppid) != 0)
+		return task;
+	struct sp_task *leader = find_leader(t, tgid);
+	if (leader == NULL)
+		return task;
+	if (task != NULL && task->process == leader->process) {
+		if (task->state == ENDED && !task->traced)
+			task->state = UNTRACED; /* the dead do not call: its tid is another thread's */
+		return task;
+	}
+	end_former_user(t, tid);
+	/* To tell that end may have told others, that of the caller's own process among them. */
+	leader = find_leader(t, tgid);
+	return leader != NULL && is_free(sp_index_find(t->index, tid)) ? add_thread(t, leader->process, tid) : NULL;
+}
+
+struct sp_task *sp_tracer_find_caller(struct sp_tracer *t, pid_t tid)
+{
+	struct sp_task *task = sp_index_find(t->index, tid);
 
 	if (task != NULL && task->process != NULL && !task->traced && is_leader(task) && task->process->watch != NULL) {
 		sp_exits_poll_now(t->exits, NULL); /* is it still the same process? */
 		task = sp_index_find(t->index, tid);
 	}
 	const bool certain = task != NULL && task->process != NULL && (task->traced || is_leader(task));
-	if (!certain && t->exits != NULL && sp_status_family(tid, &tgid, &ppid) == 0) {
-		struct sp_task *leader = sp_index_find(t->index, tgid);
-
-		if (leader != NULL && leader->process != NULL && leader->process->one_shot &&
-		    (task == NULL || task->process != leader->process))
-			task = add_thread(t, leader->process, tid);
-	}
+	if (!certain)
+		task = find_calling_thread(t, tid);
 	return task != NULL && task->process != NULL ? task : NULL;
 }
 
@@ -1224,6 +1299,23 @@ void sp_tracer_forget_idle(struct sp_tracer *t, pid_t tid)
 
 	if (task != NULL && task->process != NULL)
 		forget_if_idle(t, task);
+}
+
+/* Whoever looks for threads is in the middle of something, where no end may be told: the former user of this tid has to wait, and
+ * so has he. */
+static int wait_for_former_user(struct sp_tracer *t, pid_t tid)
+{
+	t->former = tid;
+	(void)uv_timer_start(&t->formers, on_formers, FORMER_AFTER, 0);
+	return -EINPROGRESS;
+}
+
+static void on_formers(uv_timer_t *timer)
+{
+	struct sp_tracer *t = timer->data;
+
+	end_former_user(t, t->former);
+	t->ops->quiet(t->context);
 }
 
 /* One pass over /proc/PID/task. *seen: how many there are. */
@@ -1240,6 +1332,8 @@ static int list_threads(struct sp_tracer *t, struct sp_process *process, DIR *d,
 		*seen += tid > 0;
 		if (tid <= 0 || (task != NULL && (task->process == process || task->state == NEWBORN)))
 			continue; /* NEWBORN: born in a stop, and its parent will name it */
+		if (!is_free(task))
+			return wait_for_former_user(t, tid);
 		if (add_thread(t, process, tid) == NULL)
 			return -ENOMEM;
 	}
@@ -1254,6 +1348,8 @@ int sp_tracer_find_threads(struct sp_tracer *t, struct sp_process *process)
 
 	if (d == NULL)
 		return errno == ENOENT ? 0 : -errno; /* it has ended */
+	if (is_reaped(process))
+		return 0; /* and the list may be of whoever has its pid now, as process or as thread */
 	/* A list ends early where the thread that was read last has ended meanwhile: next_tid() in fs/proc/base.c. */
 	for (int pass = 0; pass < LISTS_MAX; pass++) {
 		int err = list_threads(t, process, d, &seen);

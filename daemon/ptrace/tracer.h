@@ -90,7 +90,8 @@ struct sp_task *sp_tracer_find_caller(struct sp_tracer *tracer, pid_t tid);
 /* The notification was answered: a thread of which nothing more is expected is forgotten. */
 void sp_tracer_forget_idle(struct sp_tracer *tracer, pid_t tid);
 
-/* Brings all threads of the process, as far as they exist now, into the index. 0 or -errno. */
+/* Brings all threads of the process, as far as they exist now, into the index. Tells nobody's end, and takes nobody out. 0 or -errno;
+ * -EINPROGRESS: a tid belonged to somebody whose end is still to be told; quiet() comes when it may be tried again. */
 [[nodiscard]] int sp_tracer_find_threads(struct sp_tracer *tracer, struct sp_process *process);
 bool sp_tracer_has_one_thread(const struct sp_process *process);
 

@@ -284,8 +284,7 @@ static void append_beginning(struct sp_spool *spool)
 
 static void append_end(struct sp_spool *spool)
 {
-	const struct sp_audit_result result = {
-		.job = 7, .exec = 1, .result = SP_RESULT_EXECED, .verify = SP_VERIFY_OK};
+	const struct sp_audit_result result = {.job = 7, .exec = 1, .result = SP_RESULT_EXECED, .verify = SP_VERIFY_OK};
 	const struct sp_audit_exit gone = {.job = 7, .process = 1, .status = 3 << 8};
 
 	must(sp_spool_append(spool, SP_RECORD_RESULT, &result) == 0, "");

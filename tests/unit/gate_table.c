@@ -70,7 +70,7 @@ static struct world {
 	bool says_yes_to_anything;
 	bool changed; /* between what was shown and what is there when the answer comes */
 	struct sp_judgement second; /* judge_again()'s */
-	int attach, interrupt, sent;
+	int attach, interrupt, sent, threads;
 	bool verified;
 	long call, result;
 	bool no_thread;
@@ -141,7 +141,7 @@ static int fake_find_threads(struct sp_tracer *tracer, struct sp_process *proces
 {
 	(void)tracer;
 	(void)process;
-	return 0;
+	return w.threads;
 }
 
 static bool fake_has_one_thread(const struct sp_process *process)
@@ -297,7 +297,7 @@ static void expect_the_usual(void)
 	w.same_user = true;
 	w.judgement = w.second = (struct sp_judgement){.verdict = SP_GO_ON, .exec = 1};
 	w.changed = false;
-	w.attach = w.interrupt = w.sent = 0;
+	w.attach = w.interrupt = w.sent = w.threads = 0;
 	w.verified = true;
 	w.call = SYS_execve;
 	w.result = -ENOENT;
@@ -919,6 +919,30 @@ Test(gate_table, what_is_never_let_go_on)
 	open_world(true);
 	w.inspection = -ENOENT;
 	check_refused("fails anyway", ENOENT);
+
+	open_world(true);
+	w.threads = -ENOMEM;
+	check_refused("threads cannot be found", EPERM);
+}
+
+/* A thread has the tid of somebody whose end has not been told: nobody goes on before it is in the index and stopped. */
+Test(gate_table, waits_for_a_former_users_end)
+{
+	open_world(true);
+	struct sp_task *caller = add_process(NULL), *sibling = add_thread(caller);
+	caller->process->one_shot = true;
+	w.threads = -EINPROGRESS;
+	notify(caller);
+	sibling->state = TASK_STOPPED;
+	sp_gatekeeper_stopped(w.keeper, sibling);
+	cr_assert_not_null(caller->gate);
+	cr_assert_eq(caller->gate->state, FREEZING);
+	sp_gates_look_again(&w.freezing);
+	cr_assert_eq(caller->gate->state, FREEZING);
+	w.threads = 0;
+	sp_gates_look_again(&w.freezing);
+	cr_assert_eq(caller->gate->state, CONTINUED);
+	close_world();
 }
 
 Test(gate_table, no_thread_to_read_with)
@@ -985,6 +1009,7 @@ static void expect_anything(void)
 	w.second.exec = w.judgement.exec;
 	w.attach = throw_dice(16) == 0 ? -EPERM : 0;
 	w.interrupt = throw_dice(16) == 0 ? -EPERM : 0;
+	w.threads = throw_dice(16) == 0 ? -EINPROGRESS : throw_dice(64) == 0 ? -EAGAIN : 0;
 	w.sent = throw_dice(16) == 0 ? -ENOENT : 0;
 	w.verified = throw_dice(8) != 0;
 	w.call = throw_dice(8) != 0 ? SYS_execve : 0;

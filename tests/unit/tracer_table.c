@@ -1058,6 +1058,135 @@ Test(tracer_table, second_vfork_before_the_end_of_the_first, .timeout = 120)
 	end_scene(&c);
 }
 
+/* --- one-shot tracking: ends that have not been told --- */
+
+static void open_one_shot(struct stage *s)
+{
+	struct sp_error e = {0};
+
+	open_stage(s);
+	cr_assert_eq(prepare_one_shot(s->tracer, &e), 0, "%s", e.text);
+}
+
+/* Found dead when it was to be stopped, and an exec of its is still with the gate: it must be there when the gate is told. */
+Test(tracer_table, dead_thread_stays_as_long_as_its_gate)
+{
+	static struct stage s;
+
+	open_one_shot(&s);
+	struct sp_task *leader = put(&s, FIRST_FAKE, UNTRACED);
+	struct sp_task *thread = add_thread(s.tracer, leader->process, FIRST_FAKE + 1);
+	cr_assert_not_null(thread);
+	thread->gate = (struct sp_gate *)&placeholder;
+	struct sp_mm *mm = leader->mm;
+	hold(leader);
+	cr_assert_eq(sp_tracer_interrupt(s.tracer, thread), 0);
+	cr_assert_eq(thread->state, ENDED);
+	let_go(&s, mm);
+	cr_assert_eq(find(&s, FIRST_FAKE + 1), thread, "its gate is left alone with a task that is no more");
+	check(&s);
+	thread->gate = NULL;
+	hold(leader);
+	let_go(&s, mm);
+	cr_assert_null(find(&s, FIRST_FAKE + 1));
+	bring_to_its_end(&s, FIRST_FAKE);
+}
+
+/* Its tid is another's now, and that one calls. */
+Test(tracer_table, dead_threads_tid_calls)
+{
+	static struct stage s;
+
+	open_one_shot(&s);
+	struct sp_task *leader = put(&s, FIRST_FAKE, UNTRACED);
+	struct sp_task *thread = add_thread(s.tracer, leader->process, FIRST_FAKE + 1);
+	cr_assert_not_null(thread);
+	cr_assert_eq(sp_tracer_interrupt(s.tracer, thread), 0);
+	cr_assert_eq(thread->state, ENDED);
+	kernel.tgid = FIRST_FAKE;
+	cr_assert_eq(sp_tracer_find_caller(s.tracer, FIRST_FAKE + 1), thread);
+	cr_assert_eq(thread->state, UNTRACED, "it would be let go on as one that cannot run");
+	bring_to_its_end(&s, FIRST_FAKE);
+}
+
+/* The last end is not always one that waitpid(2) tells. */
+Test(tracer_table, last_mark_goes_with_the_last_process)
+{
+	static struct stage s;
+
+	open_one_shot(&s);
+	struct sp_process *process = put(&s, FIRST_FAKE, UNTRACED)->process;
+	(void)put(&s, FIRST_FAKE + 1, BURIED);
+	on_ended(FIRST_FAKE, process, 0, s.tracer);
+	check(&s);
+	cr_assert_eq(sp_index_size(s.index), 0, "a mark is left that nobody can name any more");
+	close_stage(&s);
+}
+
+/* A process that was reaped without our knowing yet, and whose pid is that of a thread now. */
+static struct sp_process *put_former_user(struct stage *s, const struct actor *a, int dead_pidfd)
+{
+	struct sp_process *process = put(s, a->thread, UNTRACED)->process;
+
+	process->watch = calloc(1, sizeof *process->watch);
+	cr_assert_not_null(process->watch);
+	cr_assert_eq(sp_exits_watch(s->tracer->exits, process->watch, a->pid, process), 0);
+	process->watch->identity ^= 1;
+	if (process->watch->pidfd >= 0)
+		cr_assert_eq(dup2(dead_pidfd, process->watch->pidfd), process->watch->pidfd);
+	return process;
+}
+
+static int make_dead_pidfd(void)
+{
+	const pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	int fd = sp_life_open(pid);
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(waitpid(pid, NULL, 0), pid);
+	return fd;
+}
+
+/* To look for its threads shows those of whoever has its pid: they are not its own, and not to be traced for its sake. */
+Test(tracer_table, pid_is_another_process_s_thread, .timeout = 120)
+{
+	static struct stage s;
+	struct scene c = {.stage = &s};
+	cleanup_close int dead = make_dead_pidfd();
+
+	open_stage(&s);
+	start_actor(&c.actor, true);
+	seize(&c, true);
+	cr_assert_eq(sp_tracer_interrupt(s.tracer, subject(&c)), 0);
+	pass_on(&c, c.subject);
+	struct sp_process *living = subject(&c)->process;
+	struct sp_process *former = put_former_user(&s, &c.actor, dead);
+
+	cr_assert_eq(sp_tracer_find_threads(s.tracer, former), 0);
+	check(&s);
+	cr_assert_eq(former->task_count, 1, "it was given the threads of another");
+	cr_assert_eq(sp_tracer_interrupt(s.tracer, find(&s, c.actor.thread)), 0);
+	cr_assert_eq(find(&s, c.actor.thread)->state, ENDED);
+	cr_assert_eq(sp_status_tracer(c.actor.thread), 0, "another's thread is traced");
+
+	/* Whose thread it is has to wait, and nobody's end is told to who looks for threads. */
+	cr_assert_eq(sp_tracer_find_threads(s.tracer, living), -EINPROGRESS);
+	check(&s);
+	cr_assert_eq(s.ended, 0, "an end was told in the middle of something");
+	cr_assert(uv_is_active((const uv_handle_t *)&s.tracer->formers));
+	on_formers(&s.tracer->formers);
+	check(&s);
+	cr_assert_eq(s.ended, 1);
+	cr_assert_eq(sp_tracer_find_threads(s.tracer, living), 0);
+	check(&s);
+	cr_assert_eq(living->task_count, 2);
+	cr_assert_eq(find(&s, c.actor.thread)->process, living);
+	let_everybody_go_on(&c);
+	end_scene(&c);
+}
+
 /* --- 100,000 random events --- */
 
 enum { STEPS = 100000 };
