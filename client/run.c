@@ -276,7 +276,8 @@ static void on_stop_self(uv_timer_t *timer)
 	const int signal = r->root_stopped != 0 ? r->root_stopped : r->stopped_asking ? SIGTSTP : 0;
 
 	r->stopped_asking = false;
-	if (signal != 0)
+	/* Not for a stop that has ended since in the death of all: that was the last that somebody wanted of us. */
+	if (signal != 0 && r->job != NULL && !sp_job_is_killed(r->job))
 		stop_by(signal);
 }
 

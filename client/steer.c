@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/pidfd.h>
 
+enum { WAKE_AGAIN_AFTER = 100 /* milliseconds */ };
+
 enum { EXIT_NO_JOB = 1, EXIT_STILL_RUNNING = 2, EXIT_BY_SIGNAL = 128 };
 
 struct steering {
@@ -51,12 +53,36 @@ static int wake(const struct sp_supervisor *s)
 	return sp_steal_fd(&supervisor);
 }
 
+/* Until one of them is readable, or for some milliseconds; -1: as long as it takes. Once to be woken is not enough: the supervisor
+ * hears of its job's stop later than we did, and stops then. */
+static void await(struct pollfd *fds, nfds_t count, int supervisor, int patience)
+{
+	while (patience != 0) {
+		const int turn = patience < 0 || patience > WAKE_AGAIN_AFTER ? WAKE_AGAIN_AFTER : patience;
+		const int ready = poll(fds, count, turn);
+
+		if (ready > 0 || (ready < 0 && errno != EINTR))
+			return;
+		(void)pidfd_send_signal(supervisor, SIGCONT, NULL, 0);
+		patience -= patience > 0 ? turn : 0;
+	}
+}
+
+static void await_answer(const struct sp_supervisor *s, int supervisor)
+{
+	struct pollfd fds[] = {
+		{.fd = s->caller.socket, .events = POLLIN},
+		{.fd = supervisor, .events = POLLIN},
+	};
+
+	await(fds, 2, supervisor, s->caller.patience);
+}
+
 static void await_end(int supervisor)
 {
 	struct pollfd end = {.fd = supervisor, .events = POLLIN};
 
-	while (supervisor >= 0 && poll(&end, 1, -1) < 0 && errno == EINTR)
-		continue;
+	await(&end, 1, supervisor, -1);
 }
 
 static bool is_error(const struct sp_reply *reply, const char *name)
@@ -100,10 +126,12 @@ static int steer(const struct request *r, const char *word)
 	int err = sp_caller_send(&s.caller, r->what->method, json_pack("{ss}", "job", id), 0, NULL, 0);
 	/* Of an embedded run nothing is left to be told when all is recorded: then it has ended, too. */
 	cleanup_close int supervisor = r->what->ends && !s.service ? wake(&s) : -1;
+	if (err == 0 && supervisor >= 0)
+		await_answer(&s, supervisor);
 	if (err == 0 || err == -EPIPE)
 		err = sp_caller_receive(&s.caller, &reply);
 	status = take_answer(r, &s, id, err, &reply);
-	if (status == 0)
+	if (status == 0 && supervisor >= 0)
 		await_end(supervisor);
 	return status;
 }

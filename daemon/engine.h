@@ -72,6 +72,7 @@ struct sp_job_plan {
 
 /* SIGKILL for every process of the job, and for all that is born from now on; done comes when none is left. */
 void sp_job_kill(struct sp_job *job);
+bool sp_job_is_killed(const struct sp_job *job); /* by sp_job_kill() */
 
 /* Stops every thread of the job where it is, until it is thawed: who is born meanwhile does not run, and execs wait. No program
  * notices. Those that are in a call that cannot be interrupted stop when it is over; sp_job_running() counts down to 0, and the

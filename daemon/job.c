@@ -486,6 +486,11 @@ void sp_job_kill(struct sp_job *job)
 		sp_tracer_kill(process);
 }
 
+bool sp_job_is_killed(const struct sp_job *job)
+{
+	return job->killed;
+}
+
 bool sp_job_is_one_shot(const struct sp_job *job)
 {
 	return job->one_shot;

@@ -1,7 +1,9 @@
 /* What a tree may have in all, and how it is ended: limits that hold for all of it, `sallyport ps` and `sallyport kill`. */
 #include "harness.h"
+#include "ptrace/status.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -298,6 +300,42 @@ static const char *await_id(struct sp_lab *lab, const struct sp_child *child)
 			return sp_text(lab, "%.16s", at + strlen("\"job\":\""));
 		cr_assert_lt(sp_deadline(0), child->deadline, "ps does not show the job");
 	}
+}
+
+/* Stops the supervisor as often as it is woken, some times. */
+static pid_t start_stopper(pid_t supervisor)
+{
+	const pid_t pid = fork();
+
+	cr_assert_geq(pid, 0);
+	if (pid != 0)
+		return pid;
+	for (int i = 0; i < 5; i++) {
+		if (kill(supervisor, SIGSTOP) != 0)
+			_exit(0);
+		while (strchr("TZ", sp_status_letter(supervisor)) == NULL)
+			(void)sched_yield();
+		while (sp_status_letter(supervisor) == 'T')
+			(void)sched_yield();
+	}
+	_exit(0);
+}
+
+/* It was woken, and hears of its job's stop only then. */
+sp_lab_test(kill, one_that_stops_again)
+{
+	struct sp_child child =
+		sp_start(lab, &soon, sp_supervised_argv(lab, sp_argv("sh", "-c", "echo ready; sleep 1000")));
+
+	cr_assert(sp_await_text(&child, "ready"), "%.2000s", child.err_buffer.data);
+	const char *id = await_id(lab, &child);
+	const pid_t stopper = start_stopper(child.pid);
+	while (sp_status_letter(child.pid) != 'T')
+		(void)sched_yield();
+	kill_job(lab, &child, id);
+	(void)kill(stopper, SIGKILL);
+	cr_assert_eq(waitpid(stopper, NULL, 0), stopper);
+	assert_all_dead(&child, "a supervisor that stops again");
 }
 
 sp_lab_test(kill, by_id_and_by_number)
