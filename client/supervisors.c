@@ -62,6 +62,8 @@ static bool open_embedded(struct sp_supervisor *s, int directory, const char *na
 	int err = open_at(s, path);
 	if (err == -ECONNREFUSED)
 		(void)unlinkat(directory, name, 0);
+	if (err == -EAGAIN)
+		(void)fprintf(stderr, "sallyport: the supervisor of job %s does not answer\n", name);
 	if (err == 0)
 		(void)snprintf(s->job, sizeof s->job, "%s", name);
 	return err == 0;

@@ -43,8 +43,9 @@ int sp_caller_open(struct sp_caller *caller, const char *path)
 	int err = make_address(&address, path, &directory);
 	if (err != 0)
 		return err;
-	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) != 0)
+	/* Where nobody accepts, and so many wait that no more fit, connect(2) would wait for ever. */
+	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) != 0 || fcntl(fd, F_SETFL, 0) != 0)
 		return -errno;
 	caller->socket = sp_steal_fd(&fd);
 	sp_frames_init(&caller->in, SP_CALLER_MESSAGE, SP_FRAME_FDS);

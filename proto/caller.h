@@ -21,7 +21,8 @@ struct sp_reply {
 	bool continues;
 };
 
-/* Connects. The path may be too long for a socket address. 0 or -errno: -ENOENT, -ECONNREFUSED (nobody listens there), ... */
+/* Connects. The path may be too long for a socket address. 0 or -errno: -ENOENT, -ECONNREFUSED (nobody listens there),
+ * -EAGAIN (somebody listens and does not accept), ... */
 [[nodiscard]] int sp_caller_open(struct sp_caller *caller, const char *path);
 void sp_caller_close(struct sp_caller *caller); /* -1 is fine */
 
