@@ -16,16 +16,17 @@ static const char usage[] =
 	"\n"
 	"  -o, --output FILE   write it there, not to standard output\n"
 	"      --force         even if there is such a file\n"
+	"      --ask           what a person should see is asked about each time, not allowed\n"
 	"      --audit FILE    the audit database (default: $XDG_STATE_HOME/sallyport/audit.db)\n"
 	"  -h, --help          this text\n"
 	"\n"
 	"Places that a person should see are marked `look at this`. Exit status: 0, or 125.\n";
 
-enum { FORCE = 256, AUDIT };
+enum { FORCE = 256, ASK, AUDIT };
 
 struct options {
 	const char *output, *audit;
-	bool force;
+	bool force, ask;
 	char **jobs;
 	int count;
 };
@@ -42,11 +43,9 @@ static int fail(const char *text)
 static int parse(int argc, char **argv, struct options *options)
 {
 	static const struct option table[] = {
-		{"output", required_argument, NULL, 'o'},
-		{"force", no_argument, NULL, FORCE},
-		{"audit", required_argument, NULL, AUDIT},
-		{"help", no_argument, NULL, 'h'},
-		{0},
+		{"output", required_argument, NULL, 'o'}, {"force", no_argument, NULL, FORCE},
+		{"ask", no_argument, NULL, ASK},          {"audit", required_argument, NULL, AUDIT},
+		{"help", no_argument, NULL, 'h'},         {0},
 	};
 
 	argv[0] = (char *)"sallyport policy learn"; /* who complains */
@@ -58,6 +57,9 @@ static int parse(int argc, char **argv, struct options *options)
 			break;
 		case FORCE:
 			options->force = true;
+			break;
+		case ASK:
+			options->ask = true;
 			break;
 		case AUDIT:
 			options->audit = optarg;
@@ -138,7 +140,7 @@ static int learn(const struct options *options, struct sp_error *e)
 	FILE *out = open_memstream(&text, &size);
 	if (out == NULL)
 		return sp_fail(e, ENOMEM, "out of memory");
-	ret = sp_lesson_write(lesson, out, &summary, e);
+	ret = sp_lesson_write(lesson, out, options->ask, &summary, e);
 	if (fclose(out) != 0 && ret == 0)
 		ret = sp_fail(e, ENOMEM, "out of memory");
 	if (ret < 0)

@@ -679,7 +679,8 @@ static void count(const struct sp_lesson *lesson, const struct sp_lesson_rules *
 		summary->notable += rules->item[i].notable != 0;
 }
 
-int sp_lesson_write(struct sp_lesson *lesson, FILE *out, struct sp_lesson_summary *summary, struct sp_error *e)
+int sp_lesson_write(struct sp_lesson *lesson, FILE *out, bool ask, struct sp_lesson_summary *summary,
+		    struct sp_error *e)
 {
 	bool good = false;
 
@@ -700,6 +701,7 @@ int sp_lesson_write(struct sp_lesson *lesson, FILE *out, struct sp_lesson_summar
 		if (refused != NULL)
 			return sp_fail(e, ENOTSUP, "no rule that can be written allows %s", refused);
 		sum_up(lesson, &rules);
+		rules.ask = ask;
 		ret = parse_rules(lesson, &rules, true, &whole, e);
 		if (ret < 0)
 			return ret;

@@ -8,6 +8,7 @@
 
 #include "audit/query.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 
 struct sp_lesson;
@@ -25,8 +26,8 @@ struct sp_lesson_summary {
 };
 
 /* Writes the policy, having read it and judged by it all that was taken in. 0, or -errno with a sentence; out is then not to be
- * used. Names that begin with ./ are judged as if this were the working directory of the jobs. */
-[[nodiscard]] int sp_lesson_write(struct sp_lesson *lesson, FILE *out, struct sp_lesson_summary *summary,
+ * used. ask: rules that a person should look at ask instead of allowing. Names that begin with ./ are judged as if this were the working directory of the jobs. */
+[[nodiscard]] int sp_lesson_write(struct sp_lesson *lesson, FILE *out, bool ask, struct sp_lesson_summary *summary,
 				  struct sp_error *e);
 
 #endif

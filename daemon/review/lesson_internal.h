@@ -93,6 +93,7 @@ struct sp_lesson_rule {
 struct sp_lesson_rules {
 	struct sp_lesson_rule *item;
 	size_t count;
+	bool ask; /* those that are marked ask a person */
 };
 
 /* lesson_rules.c: the rules of all students at their levels, sorted. */

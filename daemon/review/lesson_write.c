@@ -207,7 +207,27 @@ static int put_matchers(FILE *out, const struct sp_lesson_rule *rule)
 	return 0;
 }
 
-static int put_rule(FILE *out, const struct sp_lesson_rule *rule, bool whole)
+/* What is marked, a person can be asked about each time. */
+static void put_action(FILE *out, const struct sp_lesson_rule *rule, bool ask)
+{
+	unsigned first = 0;
+
+	if (rule->kind == SP_RULE_NO_CODE) {
+		(void)fputs("      action: deny\n      reason: Not in the job that this was learned from.\n", out);
+		return;
+	}
+	if (!ask || rule->notable == 0) {
+		(void)fputs("      action: allow\n", out);
+		return;
+	}
+	while ((rule->notable & 1U << first) == 0)
+		first++;
+	(void)fputs("      action: ask\n      reason: ", out);
+	put_scalar(out, sp_notable_text((enum sp_notable)first));
+	(void)fputc('\n', out);
+}
+
+static int put_rule(FILE *out, const struct sp_lesson_rule *rule, bool whole, bool ask)
 {
 	if (whole)
 		put_comments(out, rule);
@@ -218,10 +238,7 @@ static int put_rule(FILE *out, const struct sp_lesson_rule *rule, bool whole)
 		(void)fputs("      anonymous: true\n", out);
 	if (put_matchers(out, rule) < 0)
 		return -ENOMEM;
-	(void)fputs(rule->kind == SP_RULE_NO_CODE
-			    ? "      action: deny\n      reason: Not in the job that this was learned from.\n"
-			    : "      action: allow\n",
-		    out);
+	put_action(out, rule, ask);
 	return 0;
 }
 
@@ -299,7 +316,8 @@ static bool is_learned(const struct sp_lesson *lesson, const char *name)
 static int put_tests(FILE *out, const struct sp_lesson *lesson, const struct sp_lesson_rules *rules)
 {
 	(void)fputs("  tests:\n", out);
-	for (size_t i = 0; i < rules->count; i++) {
+	/* Where some ask, an example of one that allows may be one that is asked about. */
+	for (size_t i = 0; !rules->ask && i < rules->count; i++) {
 		if (can_be_shown(&rules->item[i]) && put_test(out, &rules->item[i]) < 0)
 			return -ENOMEM;
 	}
@@ -337,8 +355,8 @@ static void put_header(FILE *out, const struct sp_lesson *lesson, const struct s
 		    out);
 	for (size_t i = 0; i < lesson->job_count; i++)
 		put_job(out, lesson->jobs[i]);
-	(void)fprintf(out, "#\n# A person should read it. %zu rule%s marked `look at this`.\n", notable,
-		      notable == 1 ? " is" : "s are");
+	(void)fprintf(out, "#\n# A person should read it. %zu rule%s marked `look at this`%s.\n", notable,
+		      notable == 1 ? " is" : "s are", rules->ask ? " and asked about each time" : "");
 	(void)fputs("# \"./\" is the directory in which the policy is loaded. All keys: sallyport-policy(5).\n", out);
 	for (size_t i = 0; i < lesson->foreign_count && i < FOREIGN_SHOWN; i++) {
 		(void)fputs("# look at this: not allowed, since the job itself had mounted what is called so there: ",
@@ -362,7 +380,7 @@ int sp_lesson_print(FILE *out, const struct sp_lesson *lesson, const struct sp_l
 		(void)fputs("version: 1\nexec:\n  default: deny\n", out);
 	(void)fputs(rules->count > 0 ? "  rules:\n" : "", out);
 	for (size_t i = 0; i < rules->count; i++) {
-		if (put_rule(out, &rules->item[i], whole) < 0)
+		if (put_rule(out, &rules->item[i], whole, whole && rules->ask) < 0)
 			return -ENOMEM;
 		if (whole)
 			(void)fputc('\n', out);

@@ -80,6 +80,36 @@ sp_lab_test(learn, the_same_record_gives_the_same_file)
 	cr_assert_str_eq(first.out.data, second.out.data);
 }
 
+/* What is marked asks, and the rest goes on as it did. */
+sp_lab_test(learn, what_is_marked_asks)
+{
+	static const char script[] = "#!/bin/sh\n/bin/echo one\n/bin/cat --password=hunter2\n/bin/cat --version >x\n";
+	const char *path = sp_write_file(lab, "marked.sh", script, strlen(script), 0755);
+	cleanup_outcome struct sp_outcome recorded = sp_supervise(lab, NULL, sp_argv(path));
+
+	cr_assert_str_eq(recorded.out.data, "one\n");
+	const char *const argv[] = {sp_sallyport(lab), "policy",  "learn",    "--ask", "-o",
+				    learned(lab),      "--audit", lab->audit, "last",  NULL};
+	cleanup_outcome struct sp_outcome lesson = sp_run(lab, NULL, argv);
+	sp_assert_ended(&lesson, 0, lesson.err.data);
+	cleanup_outcome struct sp_outcome shortly =
+		sp_run(lab, NULL,
+		       sp_argv("sh", "-c",
+			       sp_text(lab, "echo 'ask: {timeout_seconds: 1, otherwise: allow}' >>%s", learned(lab))));
+	sp_assert_ended(&shortly, 0, "a shorter time");
+	cleanup_outcome struct sp_outcome check = sp_client(lab, sp_argv("policy", "check", learned(lab)));
+	sp_assert_ended(&check, 0, check.err.data);
+	lab->policy = (char *)learned(lab);
+	cleanup_outcome struct sp_outcome again = sp_supervise(lab, NULL, sp_argv(path));
+	cr_assert_str_eq(again.out.data, "one\n", "%s", again.out.data);
+	cr_assert_eq(
+		sp_sql_number(
+			lab,
+			"SELECT count(*) FROM execs WHERE asked > 0 AND reason IS NOT NULL AND resolved LIKE '%/cat'"),
+		2);
+	cr_assert_eq(sp_sql_number(lab, "SELECT count(*) FROM execs WHERE asked > 0 AND resolved LIKE '%/echo'"), 0);
+}
+
 /* What was refused, or only failed, is not learned; what a person should see is marked, and no secret is copied. */
 sp_lab_test(learn, what_is_not_copied)
 {
