@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+enum { CONNECT_TRIES = 20, CONNECT_PAUSE = 10 /* milliseconds */ };
+
 /* By its directory's fd where the path does not fit. */
 static int make_address(struct sockaddr_un *address, const char *path, int *directory)
 {
@@ -34,6 +36,19 @@ static int make_address(struct sockaddr_un *address, const char *path, int *dire
 	return length < (int)sizeof address->sun_path ? 0 : -ENAMETOOLONG;
 }
 
+/* Where so many wait to be accepted that no more fit, connect(2) would wait, and for ever where nobody accepts. */
+static int connect_soon(int fd, const struct sockaddr_un *address)
+{
+	for (int i = 0; i < CONNECT_TRIES; i++) {
+		if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0)
+			return 0;
+		if (errno != EAGAIN && errno != EINTR)
+			return -errno;
+		(void)poll(NULL, 0, CONNECT_PAUSE);
+	}
+	return -EAGAIN;
+}
+
 int sp_caller_open(struct sp_caller *caller, const char *path)
 {
 	cleanup_close int directory = -1;
@@ -43,10 +58,12 @@ int sp_caller_open(struct sp_caller *caller, const char *path)
 	int err = make_address(&address, path, &directory);
 	if (err != 0)
 		return err;
-	/* Where nobody accepts, and so many wait that no more fit, connect(2) would wait for ever. */
 	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) != 0 || fcntl(fd, F_SETFL, 0) != 0)
+	if (fd < 0)
 		return -errno;
+	err = connect_soon(fd, &address);
+	if (err != 0 || fcntl(fd, F_SETFL, 0) != 0)
+		return err != 0 ? err : -errno;
 	caller->socket = sp_steal_fd(&fd);
 	sp_frames_init(&caller->in, SP_CALLER_MESSAGE, SP_FRAME_FDS);
 	return 0;
