@@ -87,8 +87,13 @@ RACES = $(if $(findstring thread,$(SANITIZE)),TSAN_OPTIONS=suppressions=$(CURDIR
 # of that variant the programs are checked, by the integration tests, whose runner is built without.
 THREADED := $(filter thread,$(subst $(comma), ,$(SANITIZE)))
 TESTS := $(if $(THREADED),,$(BUILD)/tests/unit) $(BUILD)/tests/integration
+# So is the engine that the runner has in it, which is that of the variant without.
+RUNNERS_LIBRARY := $(BUILD)/libsallyport.a
 ifneq ($(THREADED),)
 $(INTEGRATION) $(BUILD)/tests/integration: private SANITIZER :=
+RUNNERS_LIBRARY := build$(if $(filter-out gcc cc,$(CC)),/$(notdir $(CC)))/libsallyport.a
+$(RUNNERS_LIBRARY): force
+	+@$(MAKE) --no-print-directory SANITIZE= $@
 endif
 
 # V=1 shows the commands, -s nothing.
@@ -117,7 +122,7 @@ $(BUILD)/tests/unit: $(UNIT) $(BUILD)/libsallyport.a
 	$(call say,LD,$@)
 	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(LIBS) -lcriterion
 
-$(BUILD)/tests/integration: $(INTEGRATION) $(BUILD)/libsallyport.a
+$(BUILD)/tests/integration: $(INTEGRATION) $(RUNNERS_LIBRARY)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(LIBS) -lcriterion
