@@ -31,6 +31,7 @@ LIVENESS_PACKAGES := bc binutils bsdutils debhelper default-jdk-headless dpkg-de
 	nodejs parallel perl procps python3 strace util-linux
 LEARN_PACKAGES := git python3 python3-pytest xz-utils
 VARLINK_PACKAGES := golang-go golang-github-varlink-go-dev
+FUZZ_PACKAGES := clang libclang-rt-14-dev
 BENCH_PACKAGES := bubblewrap dash strace sudo xz-utils
 
 # What a program built in this tree finds by name without being installed; `make install` sets the final place.
@@ -76,6 +77,10 @@ PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/programs/*.c 
 ATTACK := $(BUILD)/tests/programs/attack
 TORTURE := $(addprefix $(BUILD)/tests/torture/,intruder weakened torture)
 
+# libFuzzer's targets: clang, and objects of their own with its coverage.
+FUZZ := $(CURDIR)/build/fuzz
+FUZZERS := $(patsubst tests/fuzz/corpus/%,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/corpus/*))
+
 STRESS := $(addprefix $(BUILD)/tests/stress/,kill scale bomb)
 
 # What is not ours to free, where leaks are looked for.
@@ -100,7 +105,7 @@ endif
 say = $(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),,@echo '  $(1)  $(2)')
 quiet := $(if $(V),,@)
 
-.PHONY: all run test check torture liveness varlink stress learn bench install clean help deps format force
+.PHONY: all run test check torture liveness varlink stress learn fuzz fuzzers bench install clean help deps format force
 
 all: $(BUILD)/sallyport $(BUILD)/sallyportd ## the two programs, in build/ (the default)
 
@@ -173,6 +178,11 @@ $(STRESS): $(BUILD)/tests/stress/%: $(BUILD)/obj/tests/stress/%.o $(call objects
 	$(call say,LD,$@)
 	$(quiet)$(LINK) $(SANITIZER) $(call wrapped,$(WRAPPED)) -o $@ $(filter %.o,$^) $(BUILD)/libsallyport.a $(LIBS)
 
+$(FUZZERS): $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/whole.o $(BUILD)/libsallyport.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(quiet)$(LINK) $(SANITIZER:fuzzer-no-link%=fuzzer%) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
@@ -241,6 +251,14 @@ learn: ## policies learned from real work: two packages built, npm, git and test
 	@scripts/packages $(LEARN_PACKAGES) || echo 'Cases that need these are skipped.'
 	@$(again) all
 	@tests/learn/run $(BUILD) $(CASES)
+
+fuzz: ## any bytes as policies, command lines, audit records, messages: libFuzzer (SECONDS_EACH=60, TARGETS='policy argv', KEEP=1)
+	@scripts/packages $(BUILD_PACKAGES) $(FUZZ_PACKAGES)
+	+@$(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc)) CC=clang \
+		SANITIZE=fuzzer-no-link,address,undefined BUILD='$(FUZZ)' fuzzers
+	@tests/fuzz/run '$(FUZZ)' $(TARGETS)
+
+fuzzers: $(FUZZERS)
 
 bench: ## what supervision costs, beside native, a floor and others (ROUNDS=, ROWS='execstorm build', QUICK=1)
 	@scripts/packages $(BUILD_PACKAGES)
