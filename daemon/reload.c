@@ -76,7 +76,9 @@ static void run(void *arg)
 {
 	struct reading *reading = arg;
 
-	if (sp_policy_load(reading->file, &reading->policy, &reading->e) == 0)
+	if (reading->file[0] == '(') /* no path: what sp_policy_file() says of the built-in one */
+		(void)sp_fail(&reading->e, ENOTSUP, "the built-in policy has no file that could be read again");
+	else if (sp_policy_load(reading->file, &reading->policy, &reading->e) == 0)
 		reading->e.err = 0;
 }
 

@@ -219,6 +219,9 @@ sp_lab_test(reload, not_by_the_job)
 sp_lab_test(reload, without_a_file_it_is_a_hang_up)
 {
 	struct sp_child child = start(lab, "trap 'echo hung up; exit 7' HUP; echo ready; while :; do read line; done");
+	cleanup_caller struct sp_caller caller = sp_call_up(sp_await_socket(lab, &child));
+	cleanup_reply struct sp_reply reply =
+		sp_ask_in_vain(&caller, "io.sallyport.Reload", NULL, "io.sallyport.BadPolicy");
 
 	cr_assert_eq(kill(child.pid, SIGHUP), 0);
 	cr_assert(sp_await_text(&child, "hung up"));
