@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-enum { CONNECT_TRIES = 20, CONNECT_PAUSE = 10 /* milliseconds */ };
+enum { CONNECT_TRIES = 50, CONNECT_PAUSE = 10 /* milliseconds */ };
 
 /* By its directory's fd where the path does not fit. */
 static int make_address(struct sockaddr_un *address, const char *path, int *directory)
