@@ -384,25 +384,27 @@ static struct sp_left_behind ask_judge(struct supervisor *s)
 }
 
 /* What is dead may have to be reaped yet: nothing is taken from the tracer here. */
-static bool no_children(void)
+static bool no_children(struct supervisor *s)
 {
 	siginfo_t info;
 
+	(void)s;
 	return waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL) != 0 && errno == ECHILD;
 }
 
 /* Threads that were reading for an exec that is over come back when the file system answers. */
-static bool no_readers(void)
+static bool no_readers(struct supervisor *s)
 {
+	(void)s;
 	return sp_measure().threads == 1;
 }
 
 /* Whatever it is, it may take the time that is allowed for a hang, while the engine goes on. */
-static void await(struct supervisor *s, bool (*is_so)(void), const char *complaint)
+static void await(struct supervisor *s, bool (*is_so)(struct supervisor *s), const char *complaint)
 {
 	const struct timespec turn = {.tv_nsec = 1000000};
 
-	for (unsigned turns = 0; !is_so(); turns++) {
+	for (unsigned turns = 0; !is_so(s); turns++) {
 		if (turns > s->options->deadline * 1000) {
 			fail(s, "%s", complaint);
 			return;
@@ -413,14 +415,20 @@ static void await(struct supervisor *s, bool (*is_so)(void), const char *complai
 	(void)uv_run(&s->rig.loop, UV_RUN_NOWAIT);
 }
 
-/* All jobs have ended, and the engine is still there. */
-static void check_quiet(struct supervisor *s)
+static bool no_tasks(struct supervisor *s)
 {
 	unsigned tasks = 0;
 
 	sp_index_each(s->rig.index, count_task, &tasks);
-	if (tasks != 0)
-		fail(s, "all jobs have ended, and %u tasks are in the index", tasks);
+	return tasks == 0;
+}
+
+/* All jobs have ended, and the engine is still there. A job's end is its last task's death, by the word of the listener, which may
+ * come before that of waitpid(2). */
+static void check_quiet(struct supervisor *s)
+{
+	await(s, no_tasks, "all jobs have ended, and tasks are in the index");
+	sp_index_each(s->rig.index, print_task, NULL);
 	await(s, no_children, "children or tracees are left");
 	await(s, no_readers, "threads that read for an exec do not end");
 	if (sp_index_size(s->rig.index) != 0)

@@ -34,6 +34,7 @@ struct outside {
 struct facts {
 	char name[32], state;
 	pid_t parent, tracer;
+	unsigned threads; /* with a leader that has ended */
 };
 
 static bool read_facts(const char *path, struct facts *facts)
@@ -42,11 +43,12 @@ static bool read_facts(const char *path, struct facts *facts)
 	cleanup_file FILE *f = fopen(path, "re");
 
 	*facts = (struct facts){.tracer = -1};
-	while (f != NULL && facts->tracer < 0 && fgets(line, sizeof line, f) != NULL) {
+	while (f != NULL && facts->threads == 0 && fgets(line, sizeof line, f) != NULL) {
 		(void)sscanf(line, "Name: %31[^\n]", facts->name);
 		(void)sscanf(line, "State: %c", &facts->state);
 		(void)sscanf(line, "PPid: %d", &facts->parent);
 		(void)sscanf(line, "TracerPid: %d", &facts->tracer);
+		(void)sscanf(line, "Threads: %u", &facts->threads);
 	}
 	return facts->tracer >= 0;
 }
@@ -85,12 +87,17 @@ static bool belongs_to(const struct outside *o, const struct facts *process)
 	return true;
 }
 
+/* Threads go on without their leader, which is a zombie then; one that execs all the time is hardly ever seen otherwise. */
+static bool is_dead(const struct facts *facts)
+{
+	return (facts->state == 'Z' || facts->state == 'X') && facts->threads <= 1;
+}
+
 static bool is_prey(const struct outside *o, pid_t pid)
 {
 	struct facts facts;
 
-	return pid != o->supervisor && read_process(pid, &facts) && facts.state != 'Z' && facts.state != 'X' &&
-	       belongs_to(o, &facts);
+	return pid != o->supervisor && read_process(pid, &facts) && !is_dead(&facts) && belongs_to(o, &facts);
 }
 
 struct sample {
