@@ -26,6 +26,7 @@ static const struct command {
 } commands[] = {
 	{"check", check_command, "check FILE", "read the file and run its tests"},
 	{"test", test_command, "test FILE [--json] -- ARGV...", "the decision for one command line"},
+	{"show", policy_show, "show FILE", "the whole policy, with what it extends"},
 	{"learn", policy_learn, "learn JOB... [-o FILE]", "a policy from what jobs did"},
 	{"replay", policy_replay, "replay FILE [--job J]", "recorded execs, judged again"},
 	{"stats", policy_stats, "stats [JOB]", "how often each rule has decided"},
@@ -67,7 +68,7 @@ int sp_cmd_policy(int argc, char **argv)
 	}
 	(void)fputs("sallyport: unknown command ", stderr);
 	sp_print_argument(stderr, argv[1], strlen(argv[1]));
-	(void)fputs(", expected check, test, learn, replay or stats; `sallyport policy --help` explains them\n",
+	(void)fputs(", expected check, test, show, learn, replay or stats; `sallyport policy --help` explains them\n",
 		    stderr);
 	return SP_EXIT_FAILURE;
 }

@@ -2,6 +2,7 @@
 #ifndef SP_CLIENT_POLICY_COMMANDS_H
 #define SP_CLIENT_POLICY_COMMANDS_H
 
+[[nodiscard]] int policy_show(int argc, char **argv);
 [[nodiscard]] int policy_learn(int argc, char **argv);
 [[nodiscard]] int policy_stats(int argc, char **argv);
 [[nodiscard]] int policy_replay(int argc, char **argv);

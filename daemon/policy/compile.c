@@ -32,25 +32,42 @@ static int out_of_memory(struct compiler *c)
 	return sp_fail(c->e, ENOMEM, "out of memory");
 }
 
+static int compile_rules(struct compiler *c, const struct sp_source *source)
+{
+	const struct sp_source_exec *exec = &source->policy->exec;
+	struct sp_policy *policy = c->policy;
+	int rc = 0;
+
+	c->document = source->document;
+	for (uint32_t i = 0; rc == 0 && i < exec->rules_count; i++) {
+		/* counted first: what a failing rule holds already is freed as well */
+		struct sp_rule *rule = &policy->rules[policy->rule_count++];
+		rc = compile_rule(c, &exec->rules[i], rule);
+	}
+	return rc;
+}
+
+/* What a policy extends comes first, so that of equals the base's rule wins. */
 int sp_policy_compile(struct sp_policy *policy, struct sp_error *e)
 {
-	struct compiler c = {.policy = policy, .document = policy->source.document, .e = e};
-	const struct sp_source_exec *exec = &policy->source.policy->exec;
+	const struct sp_source *root = sp_policy_root(policy);
+	struct compiler c = {.policy = policy, .document = root->document, .e = e};
+	size_t count = policy->source.policy->exec.rules_count;
 
-	policy->otherwise = exec->otherwise != NULL ? *exec->otherwise : SP_DENY;
+	policy->otherwise = root->policy->exec.otherwise != NULL ? *root->policy->exec.otherwise : SP_DENY;
 	int rc = compile_directories(&c);
 	if (rc < 0)
 		return rc;
-	policy->rules = calloc(exec->rules_count + 1, sizeof *policy->rules);
+	for (size_t i = 0; i < policy->base_count; i++)
+		count += policy->bases[i].source.policy->exec.rules_count;
+	policy->rules = calloc(count + 1, sizeof *policy->rules);
 	if (policy->rules == NULL)
 		return out_of_memory(&c);
-	for (policy->rule_count = 0; policy->rule_count < exec->rules_count;) {
-		size_t i = policy->rule_count++; /* counted first: what a failing rule holds already is freed as well */
-		rc = compile_rule(&c, &exec->rules[i], &policy->rules[i]);
-		if (rc < 0)
-			return rc;
-	}
-	return compile_index(&c);
+	for (size_t i = policy->base_count; rc == 0 && i > 0; i--)
+		rc = compile_rules(&c, &policy->bases[i - 1].source);
+	if (rc == 0)
+		rc = compile_rules(&c, &policy->source);
+	return rc == 0 ? compile_index(&c) : rc;
 }
 
 /* ---- exec.path ---- */
@@ -69,7 +86,7 @@ static int add_directory(struct compiler *c, const char *pattern, uint32_t at)
 
 static int compile_directories(struct compiler *c)
 {
-	const struct sp_source_texts *path = &c->policy->source.policy->exec.path;
+	const struct sp_source_texts *path = &sp_policy_root(c->policy)->policy->exec.path;
 
 	int rc = sp_directories_new(&c->policy->directories);
 	if (rc < 0)
@@ -501,10 +518,12 @@ static int check_duplicates(struct compiler *c)
 	qsort(sorted, count, sizeof *sorted, compare_ids);
 	for (size_t i = 1; i < count; i++) {
 		const struct sp_source_text *first = &sorted[i - 1]->source->id, *second = &sorted[i]->source->id;
+		const struct sp_document *document = sorted[i - 1]->document;
 		if (strcmp(first->text, second->text) == 0)
-			return sp_document_fail(c->document, second->at, c->e,
-						"duplicate id '%.60s', the first is in line %zu", second->text,
-						sp_document_line(c->document, first->at));
+			return sp_document_fail(sorted[i]->document, second->at, c->e,
+						"duplicate id '%.60s', the first is in line %zu%s", second->text,
+						sp_document_line(document, first->at),
+						document != sorted[i]->document ? " of what this extends" : "");
 	}
 	return 0;
 }

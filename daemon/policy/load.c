@@ -12,8 +12,10 @@
 #include <sys/stat.h>
 
 #define FILE_MAX ((size_t)4 << 20)
+#define BASES_MAX 8
 #define BUILTIN_FILE "(built-in)"
 
+static bool is_file_name(const char *name);
 static int find_file(const char *name, char **file, struct sp_error *e);
 static int read_file(const char *file, char **text, size_t *size, struct sp_error *e);
 
@@ -41,10 +43,8 @@ int sp_policy_load(const char *name, struct sp_policy **out, struct sp_error *e)
 }
 
 /* FNV-1a. Tells versions apart, proves nothing. */
-static uint64_t digest(const char *text, size_t size)
+static uint64_t digest(uint64_t hash, const char *text, size_t size)
 {
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-
 	for (size_t i = 0; i < size; i++)
 		hash = (hash ^ (unsigned char)text[i]) * UINT64_C(0x100000001b3);
 	return hash;
@@ -68,11 +68,106 @@ int sp_policy_parse(const char *text, size_t size, const char *file_name, struct
 	return parse(text, size, file_name, true, out, e);
 }
 
+/* The nearest that says something. */
+static const struct sp_source *find_ask(const struct sp_policy *policy)
+{
+	const struct sp_source *source = &policy->source;
+
+	for (size_t i = 0; i < policy->base_count && source->policy->ask.at == 0; i++)
+		source = &policy->bases[i].source;
+	return source;
+}
+
+const struct sp_source *sp_policy_root(const struct sp_policy *policy)
+{
+	return policy->base_count > 0 ? &policy->bases[policy->base_count - 1].source : &policy->source;
+}
+
+/* A file that extends another adds rules. What else it said would take something away from the other, unseen. */
+static int check_extension(const struct sp_source *source, struct sp_error *e)
+{
+	const struct sp_source_policy *policy = source->policy;
+	const struct {
+		const char *key;
+		bool given;
+	} keys[] = {
+		{"exec.default", policy->exec.otherwise != NULL},
+		{"exec.path", policy->exec.path.at > 0},
+		{"tracking", policy->tracking != SP_TRACKING_ATTACHED},
+		{"launch", policy->launch.at > 0},
+		{"limits", policy->limits.at > 0},
+		{"filesystem", policy->filesystem.at > 0},
+		{"network", policy->network.at > 0},
+		{"syscalls", policy->syscalls.at > 0},
+		{"plugins", policy->plugins_count > 0},
+	};
+
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+		if (keys[i].given)
+			return sp_document_fail(
+				source->document, policy->extends.at, e,
+				"a policy that extends another adds rules, tests and `ask`; %s is said by "
+				"the other",
+				keys[i].key);
+	}
+	return 0;
+}
+
+/* A relative path begins where the file is that says it. */
+static int find_base(const char *from, const char *name, char **file, struct sp_error *e)
+{
+	cleanup_free char *path = NULL;
+	const char *slash = strrchr(from, '/');
+
+	if (!is_file_name(name) || name[0] == '/' || slash == NULL)
+		return find_file(name, file, e);
+	if (asprintf(&path, "%.*s%s", (int)(slash + 1 - from), from, name) < 0) {
+		path = NULL;
+		return sp_fail(e, ENOMEM, "out of memory");
+	}
+	return find_file(path, file, e);
+}
+
+static int read_base(struct sp_policy *policy, const struct sp_source *source, const char *from, struct sp_error *e)
+{
+	cleanup_free char *text = NULL, *file = NULL;
+	size_t size = 0;
+
+	if (policy->base_count == BASES_MAX)
+		return sp_document_fail(source->document, source->policy->extends.at, e,
+					"more than %d policies extend each other: is it a circle?", BASES_MAX);
+	int rc = check_extension(source, e);
+	if (rc < 0 || (rc = find_base(from, source->policy->extends.text, &file, e)) < 0 ||
+	    (rc = read_file(file, &text, &size, e)) < 0)
+		return rc;
+	if (!sp_push(policy->bases, policy->base_count, {0}))
+		return sp_fail(e, ENOMEM, "out of memory");
+	struct sp_base *base = &policy->bases[policy->base_count - 1];
+	base->file = sp_steal_ptr(file);
+	policy->digest = digest(policy->digest, text, size);
+	return sp_source_read(text, size, base->file, &base->source, e);
+}
+
+static int read_bases(struct sp_policy *policy, struct sp_error *e)
+{
+	const struct sp_source *source = &policy->source;
+	const char *from = policy->file;
+	int rc = 0;
+
+	while (rc == 0 && source->policy->extends.text != NULL) {
+		rc = read_base(policy, source, from, e);
+		source = sp_policy_root(policy);
+		from = policy->base_count > 0 ? policy->bases[policy->base_count - 1].file : from;
+	}
+	return rc;
+}
+
 /* A person who is asked has two minutes, and silence is a no. */
 static int compile_ask(struct sp_policy *policy, struct sp_error *e)
 {
 	enum { DEFAULT_SECONDS = 120, SECONDS_MAX = 7 * 24 * 3600 };
-	const struct sp_source_ask *ask = &policy->source.policy->ask;
+	const struct sp_source *source = find_ask(policy);
+	const struct sp_source_ask *ask = &source->policy->ask;
 	const char *text = ask->timeout_seconds.text;
 	char *end = NULL;
 
@@ -84,7 +179,7 @@ static int compile_ask(struct sp_policy *policy, struct sp_error *e)
 		return 0;
 	const long seconds = strtol(text, &end, 10);
 	if (*end != '\0' || end == text || text[0] < '0' || text[0] > '9' || seconds < 1 || seconds > SECONDS_MAX)
-		return sp_document_fail(policy->source.document, ask->timeout_seconds.at, e,
+		return sp_document_fail(source->document, ask->timeout_seconds.at, e,
 					"bad timeout_seconds '%.60s', expected a whole number from 1 to %d", text,
 					SECONDS_MAX);
 	policy->ask.timeout_seconds = (unsigned)seconds;
@@ -99,15 +194,19 @@ static int parse(const char *text, size_t size, const char *file_name, bool test
 	if (policy == NULL || (policy->file = strdup(file_name)) == NULL)
 		return sp_fail(e, ENOMEM, "out of memory");
 	policy->holders = 1;
-	policy->digest = digest(text, size);
+	policy->digest = digest(UINT64_C(0xcbf29ce484222325), text, size);
 	int rc = sp_source_read(text, size, file_name, &policy->source, e);
 	if (rc < 0)
 		return rc;
 	policy->name = name_of(policy);
 	if (policy->name == NULL)
 		return sp_fail(e, ENOMEM, "out of memory");
-	if ((rc = sp_confinement_compile(&policy->source, &policy->confinement, e)) < 0 ||
-	    (rc = sp_plugin_specs_compile(&policy->source, policy->file, &policy->plugins, e)) < 0 ||
+	if ((rc = read_bases(policy, e)) < 0)
+		return rc;
+	const struct sp_source *root = sp_policy_root(policy);
+	const char *root_file = sp_policy_file_at(policy, 0);
+	if ((rc = sp_confinement_compile(root, &policy->confinement, e)) < 0 ||
+	    (rc = sp_plugin_specs_compile(root, root_file, &policy->plugins, e)) < 0 ||
 	    (rc = compile_ask(policy, e)) < 0 || (rc = sp_policy_compile(policy, e)) < 0 ||
 	    (test && (rc = sp_policy_run_tests(policy, e)) < 0))
 		return rc;
@@ -274,6 +373,11 @@ void sp_policy_free(struct sp_policy *policy)
 	sp_directories_free(policy->directories);
 	sp_confinement_free(policy->confinement);
 	sp_plugin_specs_release(&policy->plugins);
+	for (size_t i = 0; i < policy->base_count; i++) {
+		sp_source_release(&policy->bases[i].source);
+		free(policy->bases[i].file);
+	}
+	free(policy->bases);
 	sp_source_release(&policy->source);
 	free(policy->file);
 	free(policy->name);
@@ -312,6 +416,16 @@ const char *sp_policy_file(const struct sp_policy *policy)
 	return policy->file;
 }
 
+size_t sp_policy_file_count(const struct sp_policy *policy)
+{
+	return policy->base_count + 1;
+}
+
+const char *sp_policy_file_at(const struct sp_policy *policy, size_t i)
+{
+	return i < policy->base_count ? policy->bases[policy->base_count - 1 - i].file : policy->file;
+}
+
 uint64_t sp_policy_digest(const struct sp_policy *policy)
 {
 	return policy->digest;
@@ -319,7 +433,7 @@ uint64_t sp_policy_digest(const struct sp_policy *policy)
 
 enum sp_tracking sp_policy_tracking(const struct sp_policy *policy)
 {
-	return policy->source.policy->tracking;
+	return sp_policy_root(policy)->policy->tracking;
 }
 
 const struct sp_confinement *sp_policy_confinement(const struct sp_policy *policy)

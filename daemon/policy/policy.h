@@ -122,7 +122,10 @@ bool sp_policy_wants_digest(const struct sp_policy *policy, const char *path);
 const char *sp_policy_name(const struct sp_policy *policy);
 const char *sp_policy_description(const struct sp_policy *policy); /* "" when the file has none */
 const char *sp_policy_file(const struct sp_policy *policy); /* "(built-in)" for the default */
-uint64_t sp_policy_digest(const struct sp_policy *policy); /* of the file's bytes: tells two versions apart */
+/* The files it is made of: first the one that extends no other, last sp_policy_file(). */
+size_t sp_policy_file_count(const struct sp_policy *policy);
+const char *sp_policy_file_at(const struct sp_policy *policy, size_t i);
+uint64_t sp_policy_digest(const struct sp_policy *policy); /* of the files' bytes: tells two versions apart */
 enum sp_tracking sp_policy_tracking(const struct sp_policy *policy);
 const struct sp_confinement *sp_policy_confinement(const struct sp_policy *policy); /* what programs start with */
 const struct sp_plugin_specs *sp_policy_plugins(const struct sp_policy *policy);

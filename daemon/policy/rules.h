@@ -81,9 +81,17 @@ struct sp_rule {
 	struct sp_users user;
 };
 
+/* A file that a policy extends. */
+struct sp_base {
+	struct sp_source source;
+	char *file;
+};
+
 struct sp_policy {
 	struct sp_source source;
 	char *file;
+	struct sp_base *bases; /* nearest first */
+	size_t base_count;
 	char *name;
 	uint64_t digest;
 	enum sp_action otherwise;
@@ -97,6 +105,9 @@ struct sp_policy {
 	struct sp_ask_settings ask;
 	unsigned holders;
 };
+
+/* The file that extends no other: whatever is not a rule, a test or a name is said there. */
+const struct sp_source *sp_policy_root(const struct sp_policy *policy);
 
 /* Fills a policy whose source has been read; what was filled is freed with the policy. 0, -EINVAL, -ENOMEM. */
 [[nodiscard]] int sp_policy_compile(struct sp_policy *policy, struct sp_error *e);

@@ -279,6 +279,7 @@ static const struct cyaml_schema_field ask_fields[] = {
 
 static const struct cyaml_schema_field policy_fields[] = {
 	CYAML_FIELD_ENUM("version", CYAML_FLAG_STRICT, struct sp_source_policy, version, versions, COUNT(versions)),
+	TEXT_FIELD("extends", sp_source_policy, extends),
 	CYAML_FIELD_STRING_PTR("name", OPTIONAL | CYAML_FLAG_POINTER, struct sp_source_policy, name, 0,
 			       CYAML_UNLIMITED),
 	CYAML_FIELD_STRING_PTR("description", OPTIONAL | CYAML_FLAG_POINTER, struct sp_source_policy, description, 0,

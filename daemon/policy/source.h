@@ -159,6 +159,7 @@ struct sp_source_ask {
 
 struct sp_source_policy {
 	unsigned int version;
+	struct sp_source_text extends; /* the policy whose rules these are added to */
 	char *name;
 	char *description;
 	enum sp_tracking tracking;

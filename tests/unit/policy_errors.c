@@ -40,7 +40,8 @@ static void expect_errors(const struct row *rows, size_t count)
 Test(policy_errors, keys)
 {
 	static const struct row rows[] = {
-		{"version: 1\nnme: x\n", "2:1", "unknown key 'nme', expected a mapping with the keys version, name"},
+		{"version: 1\nnme: x\n", "2:1",
+		 "unknown key 'nme', expected a mapping with the keys version, extends, name"},
 		{"name: x\n", "1:1", "the key 'version' is missing"},
 		{"version: 1\nversion: 1\n", "2:1", "the key 'version' is given twice"},
 		{"version: 1\nexec:\n  rule: []\n", "3:3",
