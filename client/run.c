@@ -114,6 +114,9 @@ int sp_cmd_run(int argc, char **argv)
 		r.status = fail(&e);
 	if (sp_audit_close(audit, &e) != 0 && err == 0)
 		(void)fail(&e);
+	/* What the launch had made ended meanwhile. */
+	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
+		continue;
 	return r.status;
 }
 
@@ -488,6 +491,7 @@ static int start(struct run *r, struct sp_engine *engine, const struct sp_policy
 		.signal_mask = &r->original_mask,
 		.ignore_sigchld = r->sigchld_was_ignored,
 		.policy = policy,
+		.last = true,
 		.tracking = r->options.tracking_given ? r->options.tracking : sp_policy_tracking(policy),
 		.events = &job_events,
 		.context = r,

@@ -61,6 +61,7 @@ struct sp_job_plan {
 	bool ignore_sigchld;
 	const struct sp_policy *policy; /* held by the job */
 	enum sp_tracking tracking;
+	bool last; /* the process ends when the job is done: who has started it reaps what the launch had made */
 	unsigned weaknesses; /* 0, or enum sp_weakness, for tests */
 	const struct sp_job_events *events;
 	void *context;

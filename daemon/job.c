@@ -54,6 +54,7 @@ struct sp_job {
 	bool one_shot;
 	bool hung_up; /* the listener: no task is under the filter any more */
 	bool killed; /* what is born now must not live */
+	bool last; /* we end with it */
 	bool ended; /* the last process is gone */
 	struct sp_cgroup *cgroup; /* limits of the tree; NULL: none */
 	int64_t process_limit; /* where no control group counts them; 0: none */
@@ -420,6 +421,7 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 	job->current = sp_policy_hold(plan->policy);
 	job->pids = sp_pids_new();
 	job->one_shot = plan->tracking == SP_TRACKING_ONESHOT;
+	job->last = plan->last;
 	job->events = plan->events;
 	job->context = plan->context;
 	sp_list_init(&job->processes);
@@ -765,6 +767,11 @@ static void finish(struct sp_job *job)
 {
 	const struct sp_audit_job_end record = {.job = job->id, .time = sp_now(), .status = job->root_status};
 
+	/* Who lets go of it last has to take it apart: that is to be the init. */
+	if (job->home > 0)
+		(void)close(job->home);
+	job->home = 0;
+	sp_gatekeeper_set_home(job->keeper, 0);
 	sp_launch_let_init_go(&job->launched);
 	write_hits(job);
 	if (job->tools.audit != NULL)
@@ -787,8 +794,9 @@ static void on_handle_closed(uv_handle_t *handle)
 
 	if (--job->open_handles > 0)
 		return;
-	/* It has had the time that all else takes. */
-	sp_launch_end_init(&job->launched);
+	/* It has had the time that all else takes; who ends now gives it even more. */
+	if (!job->last)
+		sp_launch_end_init(&job->launched);
 	if (job->home > 0)
 		(void)close(job->home);
 	sp_judge_free(job->judge);

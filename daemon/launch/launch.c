@@ -80,10 +80,10 @@ static int await_births(struct sp_launched *launched, const struct pair *wire, s
 	struct sp_launch_births births = {0};
 	bool good = receive_births(wire->ours, &births);
 
-	if (births.program != forked)
-		(void)waitpid(forked, NULL, 0);
 	launched->init = births.init;
 	launched->pid = births.program;
+	if (births.program != forked)
+		launched->maker = forked;
 	if (good)
 		return 0;
 	/* An init goes only when all others are gone. */
@@ -137,15 +137,23 @@ void sp_launch_let_init_go(struct sp_launched *launched)
 {
 	sp_close_fd(&launched->wire);
 	launched->wire = -1;
+	if (launched->maker > 0)
+		(void)kill(launched->maker, SIGKILL);
+}
+
+/* ECHILD: it died before its time, and the tracer has reaped it. */
+static void reap(pid_t *pid)
+{
+	while (*pid > 0 && waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
+		continue;
+	*pid = 0;
 }
 
 void sp_launch_end_init(struct sp_launched *launched)
 {
 	sp_launch_let_init_go(launched);
-	/* ECHILD: it died before its time, and the tracer has reaped it. */
-	while (launched->init > 0 && waitpid(launched->init, NULL, 0) < 0 && errno == EINTR)
-		continue;
-	launched->init = 0;
+	reap(&launched->maker);
+	reap(&launched->init);
 }
 
 int sp_launch_receive(int channel, struct sp_launch_outcome *outcome, int *listener)

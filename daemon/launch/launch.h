@@ -15,6 +15,7 @@ struct sp_launched {
 	pid_t pid; /* a child of ours that will be the program */
 	int channel; /* close-on-exec, non-blocking */
 	pid_t init; /* pid 1 of the program's pid namespace, a child of ours as well; 0: none */
+	pid_t maker; /* who made these two, and stands aside; 0: none */
 	int wire; /* init ends when this is closed; -1: none */
 };
 
@@ -31,7 +32,7 @@ struct sp_launched {
 [[nodiscard]] int sp_launch_go(int channel);
 enum { SP_LAUNCH_REFUSED = 125 };
 
-/* The init may end: every process of the program's pid namespace is gone, or shall be. */
+/* The init, and who made it, may end: every process of the program's pid namespace is gone, or shall be. */
 void sp_launch_let_init_go(struct sp_launched *launched);
 
 /* The same, and reaps it. Fine if there is none. */

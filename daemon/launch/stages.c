@@ -104,14 +104,27 @@ static void try_stage(struct sp_stage_run *run, enum sp_stage s)
 			      has_failed(run->outcome, stages[s].needs) ? -ECANCELED : stages[s].function(run));
 }
 
+/* Namespaces that take no knowledge of who will be the program are made before it is born: its init is then in them, too, and
+ * holds them until all else is done. Who ends as the last one in a mount namespace waits for its end. */
+static const enum sp_stage before_birth[] = {
+	SP_STAGE_NO_NEW_PRIVS, SP_STAGE_OOM_SCORE, SP_STAGE_NICE, SP_STAGE_CPU_SET, SP_STAGE_CORE_SCHEDULING,
+	SP_STAGE_USER,         SP_STAGE_IPC,       SP_STAGE_UTS,  SP_STAGE_NET,     SP_STAGE_LOOPBACK,
+	SP_STAGE_MOUNT,        SP_STAGE_PID};
+
 void sp_stages_run(struct sp_stage_run *run)
 {
-	for (enum sp_stage s = 0; s < SP_STAGE_FILTER; s++) {
-		try_stage(run, s);
-		/* From here on it is certain who will be the program. */
-		if (s == SP_STAGE_PID && run->wire >= 0)
-			tell_births(run, 0, getpid());
+	uint64_t done = 0;
+
+	for (size_t i = 0; i < sizeof before_birth / sizeof *before_birth; i++) {
+		try_stage(run, before_birth[i]);
+		done |= BIT(before_birth[i]);
 	}
+	/* From here on it is certain who will be the program. */
+	if (run->wire >= 0)
+		tell_births(run, 0, getpid());
+	for (enum sp_stage s = 0; s < SP_STAGE_FILTER; s++)
+		if ((done & BIT(s)) == 0)
+			try_stage(run, s);
 }
 
 int sp_stages_last(struct sp_stage_run *run)
@@ -415,6 +428,8 @@ static void take_name(void)
 {
 	char byte;
 
+	/* Where the root is that a new one takes the place of: so that we go along, and hold nothing of the old one. */
+	(void)!chdir("/");
 	(void)signal(SIGCHLD, SIG_IGN);
 	take_name();
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
@@ -428,6 +443,19 @@ static void take_name(void)
 		continue;
 	(void)syscall(SYS_exit, 0); /* exit_group(2) is not allowed */
 	__builtin_unreachable();
+}
+
+/* Nothing more to do; but to end takes a while, on a CPU that the program would have to wait for. So we end with the job. */
+[[gnu::noreturn]] static void stand_aside(void)
+{
+	(void)!chdir("/");
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	(void)close_range(0, ~0u, 0);
+	/* The supervisor is dead already, or will take us along. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() == 1)
+		_exit(0);
+	for (;;)
+		(void)pause();
 }
 
 /* Who unshares stays outside; its next child is init, the one after that the program. Both are made children of the
@@ -447,7 +475,9 @@ static int new_pid(struct sp_stage_run *run)
 		return 0;
 	}
 	tell_births(run, init, program < 0 ? 0 : program);
-	_exit(program < 0 ? errno : 0);
+	if (program < 0)
+		_exit(EAGAIN);
+	stand_aside();
 }
 
 /* ---- Control groups: made by the supervisor; what the program is made by is not counted ---- */
