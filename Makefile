@@ -105,7 +105,7 @@ endif
 say = $(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),,@echo '  $(1)  $(2)')
 quiet := $(if $(V),,@)
 
-.PHONY: all run test check torture liveness varlink stress learn fuzz fuzzers bench install clean help deps format force
+.PHONY: all run test test-older-kernel check torture liveness varlink stress learn fuzz fuzzers bench install clean help deps format force
 
 all: $(BUILD)/sallyport $(BUILD)/sallyportd ## the two programs, in build/ (the default)
 
@@ -245,6 +245,11 @@ stress: ## 10,000 kills at every state, and the sizes of a big job; FULL=1: the 
 	@scripts/packages $(BUILD_PACKAGES)
 	@$(again) all $(STRESS) $(PROGRAMS)
 	@tests/stress/run $(BUILD)
+
+test-older-kernel: ## control groups of version 2 and Yama, in Debian's own kernel under qemu (fetches both; less than a minute)
+	@scripts/packages $(BUILD_PACKAGES)
+	@$(again) all
+	@tests/kernel/run.sh $(BUILD)
 
 learn: ## policies learned from real work: two packages built, npm, git and tests (CASES='sed npm', KEEP=DIRECTORY)
 	@scripts/packages $(BUILD_PACKAGES)

@@ -328,7 +328,7 @@ static const struct stage {
 	 "memory of a job can be written and executed", since_6_3},
 	{"filesystem", forbid_files, NOTHING, "rules on the files of a job, by Landlock",
 	 "no rules on the files of a job", why_no_landlock},
-	{"network ports", forbid_ports, NOTHING, "rules on the TCP ports of a job, by Landlock",
+	{"network ports", forbid_ports, NOTHING, "rules on the TCP ports of a job, by Landlock; UDP stays open",
 	 "no rules on the TCP ports of a job", since_abi_4},
 	{"scopes", forbid_signals, NOTHING, "a job signals and calls nobody outside, by Landlock",
 	 "a job can signal others of the same user, and call their abstract sockets", since_abi_6},

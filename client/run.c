@@ -326,6 +326,14 @@ static void on_done(struct sp_job *job, void *context)
 	uv_stop(&r->loop);
 }
 
+/* What the stage's word alone would not say. */
+static const char *remark(enum sp_stage stage, unsigned state)
+{
+	if (state == SP_STAGE_FAILED && stage == SP_STAGE_FILESYSTEM_RIGHTS)
+		return " (an older Landlock)";
+	return state == SP_STAGE_APPLIED && stage == SP_STAGE_PORTS ? " (TCP only: UDP stays open)" : "";
+}
+
 /* The table that was asked for, before the program writes anything. */
 static void on_launched(struct sp_job *job, const struct sp_launch_outcome *outcome, void *context)
 {
@@ -341,9 +349,7 @@ static void on_launched(struct sp_job *job, const struct sp_launch_outcome *outc
 			      state == SP_STAGE_SKIPPED   ? "-"
 			      : state == SP_STAGE_APPLIED ? "applied"
 							  : "failed: ",
-			      state == SP_STAGE_FAILED ? strerrorname_np(outcome->stage[s].err) : "",
-			      state == SP_STAGE_FAILED && s == SP_STAGE_FILESYSTEM_RIGHTS ? " (an older Landlock)"
-											  : "");
+			      state == SP_STAGE_FAILED ? strerrorname_np(outcome->stage[s].err) : "", remark(s, state));
 	}
 	(void)fprintf(stderr, "sallyport: %-22s  %s\n", "level", sp_launch_level_name(sp_launch_level(outcome)));
 }
