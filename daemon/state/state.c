@@ -305,6 +305,13 @@ struct sp_state *sp_state_open(int fd, struct sp_error *e)
 			h.version, VERSION);
 		return NULL;
 	}
+	/* A file that somebody else can make shorter kills who looks at it. */
+	const int seals = fcntl(fd, F_GET_SEALS);
+	if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+		(void)close(fd);
+		sp_fail(e, EBADMSG, "the state is in a file that can be made shorter: it is not of our making");
+		return NULL;
+	}
 	if (!is_sound(&h, st.st_size)) {
 		(void)close(fd);
 		sp_fail(e, EBADMSG, "the state is damaged");
