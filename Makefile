@@ -73,6 +73,9 @@ CLIENT := $(call objects,$(wildcard client/*.c))
 UNIT := $(call objects,$(wildcard tests/unit/*.c))
 INTEGRATION := $(call objects,$(wildcard tests/integration/*.c))
 PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/programs/*.c tests/bench/*.c))
+# Plugins: what comes with the programs, and what tests load.
+PLUGINS := $(patsubst plugins/%.c,$(BUILD)/plugins/%.so,$(wildcard plugins/*.c))
+TEST_PLUGINS := $(patsubst tests/plugins/%.c,$(BUILD)/tests/plugins/%.so,$(wildcard tests/plugins/*.c))
 # One program of several files: the attacks, which the integration tests use as well.
 ATTACK := $(BUILD)/tests/programs/attack
 TORTURE := $(addprefix $(BUILD)/tests/torture/,intruder weakened torture)
@@ -107,7 +110,7 @@ quiet := $(if $(V),,@)
 
 .PHONY: all run test test-older-kernel check torture liveness varlink stress learn fuzz fuzzers bench install clean help deps format force
 
-all: $(BUILD)/sallyport $(BUILD)/sallyportd ## the two programs, in build/ (the default)
+all: $(BUILD)/sallyport $(BUILD)/sallyportd $(PLUGINS) ## the two programs, in build/ (the default)
 
 $(BUILD)/libsallyport.a: $(ENGINE)
 	$(call say,AR,$@)
@@ -138,6 +141,19 @@ $(PROGRAMS): $(BUILD)/tests/%: tests/%.c
 	$(call say,CC,$<)
 	$(quiet)$(CC) -Idaemon -D_GNU_SOURCE -O2 -g -std=gnu2x -Wall -Wextra -Werror -Wno-missing-field-initializers -MMD -MP \
 		-MF $@.d $(PROGRAM_FLAGS) -o $@ $< -pthread
+
+plugin = $(quiet)$(CC) -Iproto -D_GNU_SOURCE -std=gnu2x -Wall -Wextra -Werror -Wno-missing-field-initializers $(QUIET_HARDENING) \
+	-fstack-protector-strong $(CFLAGS) -shared -fPIC -fvisibility=hidden -Wl,-z,relro,-z,now -MMD -MP -MF $@.d -o $@ $< $(1)
+
+$(PLUGINS): $(BUILD)/plugins/%.so: plugins/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(call plugin,-ljansson)
+
+$(TEST_PLUGINS): $(BUILD)/tests/plugins/%.so: tests/plugins/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(call plugin)
 
 # Its first instruction is to be the first of its process: no C library, no loader.
 $(BUILD)/tests/bench/first: private PROGRAM_FLAGS := -static -nostdlib
@@ -199,7 +215,7 @@ $(BUILD)/flags: force
 	@mkdir -p $(@D)
 	@cmp -s $@ - <<<'$(subst ','\'',$(COMPILE) $(PLACES) $(SANITIZER) $(LINK) $(PROGRAM_LIBS))' || echo '$(subst ','\'',$(COMPILE) $(PLACES) $(SANITIZER) $(LINK) $(PROGRAM_LIBS))' >$@
 
--include $(shell find $(BUILD)/obj $(BUILD)/tests -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/tests $(BUILD)/plugins -name '*.d' 2>/dev/null)
 
 # The packages come first and make reads itself again after them: what pkg-config says is asked when make starts.
 again = +$(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -211,7 +227,7 @@ run: ## build, then supervise this project's own build, with one violation plant
 
 test: ## all tests: unit, and integration on real processes
 	@scripts/packages $(BUILD_PACKAGES) $(TEST_PACKAGES)
-	@$(again) all $(TESTS) $(PROGRAMS) $(ATTACK)
+	@$(again) all $(TESTS) $(PROGRAMS) $(TEST_PLUGINS) $(ATTACK)
 	@status=0; for suite in $(TESTS); do echo "$$suite"; $(LEAKS)$(RACES)SP_BUILD=$(BUILD) $$suite --jobs=2 || status=1; done; exit $$status
 
 check: $(BUILD)/tests/unit ## the fast part: unit tests and formatting
@@ -279,6 +295,8 @@ install: ## into PREFIX (/usr/local), SYSCONFDIR (/etc), below DESTDIR if that i
 	install -m 755 $(INSTALLED)/sallyport '$(DESTDIR)$(BINDIR)'
 	install -m 755 $(INSTALLED)/sallyportd '$(DESTDIR)$(SBINDIR)'
 	install -m 644 policies/*.yaml '$(DESTDIR)$(POLICYDIR)'
+	install -D -m 644 -t '$(DESTDIR)$(PLUGINDIR)' $(INSTALLED)/plugins/*.so
+	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/include' proto/sallyport-plugin.h
 	install -D -m 644 completions/sallyport.bash '$(DESTDIR)$(DATADIR)/bash-completion/completions/sallyport'
 	install -D -m 644 completions/_sallyport '$(DESTDIR)$(DATADIR)/zsh/site-functions/_sallyport'
 	install -D -m 644 completions/sallyport.fish '$(DESTDIR)$(DATADIR)/fish/vendor_completions.d/sallyport.fish'

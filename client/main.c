@@ -1,6 +1,7 @@
 /* sallyport(1): one table of subcommands, and what is common to them: --help, --version, the standard descriptors,
  * output that could not be written. */
 #include "client.h"
+#include "plugin/process.h"
 #include "self/harden.h"
 #include "util/printable.h"
 #include "util/version.h"
@@ -55,7 +56,10 @@ int main(int argc, char **argv)
 	argp_err_exit_status = SP_EXIT_FAILURE;
 	if (open_standard_fds() < 0)
 		return SP_EXIT_FAILURE;
-	int status = flush_output(dispatch(argc, argv));
+	int status = sp_plugin_process(argc, argv);
+	if (status >= 0)
+		return status;
+	status = flush_output(dispatch(argc, argv));
 	sp_self_release();
 	return status;
 }

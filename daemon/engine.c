@@ -2,6 +2,7 @@
 #include "engine.h"
 
 #include "job.h"
+#include "plugin/host.h"
 #include "util/cleanup.h"
 #include "util/cpu.h"
 
@@ -28,6 +29,8 @@ static void release_engine(struct sp_engine *engine)
 		sp_tracer_close(t->tracer);
 	if (t->blocking != NULL)
 		sp_blocking_close(t->blocking);
+	if (engine->tools.plugins != NULL)
+		sp_plugins_close(engine->tools.plugins);
 	sp_cpu_roam();
 	sp_index_free(t->index);
 	sp_filesystems_free(t->filesystems);
@@ -76,7 +79,8 @@ struct sp_engine *sp_engine_new(uv_loop_t *loop, struct sp_audit *audit, struct 
 	t->index = sp_index_new();
 	t->filesystems = sp_filesystems_new();
 	t->kinds = sp_kinds_new();
-	if (t->index == NULL || t->filesystems == NULL || t->kinds == NULL) {
+	engine->tools.plugins = sp_plugins_new(loop);
+	if (t->index == NULL || t->filesystems == NULL || t->kinds == NULL || engine->tools.plugins == NULL) {
 		sp_fail(e, ENOMEM, "out of memory");
 		return NULL;
 	}

@@ -33,6 +33,8 @@ struct sp_job {
 	const struct sp_policy *policy; /* that it was started with: held */
 	const struct sp_policy *current; /* that judges: held */
 	struct sp_reloader *reloader;
+	struct sp_panel *panel; /* its plugins; NULL: none */
+	char *cwd;
 	uv_timer_t hits; /* runs while there are some to be written */
 	struct sp_pids *pids; /* every process id it has ever had; NULL: not known */
 	const struct sp_job_events *events;
@@ -155,6 +157,7 @@ static void drop_job(struct sp_job **at)
 		return;
 	if (job->keeper != NULL)
 		sp_gatekeeper_close(job->keeper);
+	sp_panel_retire(sp_steal_ptr(job->panel));
 	sp_launch_end_init(&job->launched);
 	sp_cgroup_close(job->cgroup);
 	sp_reloader_close(sp_steal_ptr(job->reloader));
@@ -324,12 +327,49 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 /* What the policy asks for and nobody does yet: said before anything is made. */
 static int check_policy(const struct sp_policy *policy, struct sp_error *e)
 {
-	if (sp_policy_plugins(policy)->count > 0)
-		return sp_fail(e, ENOTSUP, "plugins cannot be asked yet");
+	if (sp_policy_plugins(policy)->call_count > 0)
+		return sp_fail(e, ENOTSUP, "syscalls.notify: system calls cannot be routed to plugins yet");
 	if (sp_policy_wants_ancestors(policy))
 		return sp_fail(e, ENOTSUP,
 			       "parent, ancestor and depth cannot be decided yet: nobody keeps what ran before");
 	return 0;
+}
+
+/* --- plugins --- */
+
+static void on_plugin_notice(const char *sentence, void *context)
+{
+	notify(context, "%s", sentence);
+}
+
+static int make_panel(struct sp_job *job, const struct sp_policy *policy, struct sp_panel **panel, struct sp_error *e)
+{
+	const struct sp_panel_plan plan = {
+		.plugins = job->tools.plugins,
+		.policy = policy,
+		.job = job->id,
+		.cwd = job->cwd != NULL ? job->cwd : "",
+		.notice = on_plugin_notice,
+		.context = job,
+	};
+
+	*panel = NULL;
+	if (sp_policy_plugins(policy)->count == 0)
+		return 0;
+	*panel = sp_panel_new(&plan, e);
+	return *panel != NULL ? 0 : -e->err;
+}
+
+/* Execs that wait for the plugins of before are answered by these. */
+static void take_panel(struct sp_job *job, struct sp_panel *panel)
+{
+	struct sp_panel *before = job->panel;
+
+	job->panel = panel;
+	sp_judge_set_panel(job->judge, panel);
+	if (panel != NULL)
+		sp_panel_set_root(panel, job->root_pid);
+	sp_panel_retire(before);
 }
 
 /* --- another policy --- */
@@ -337,12 +377,18 @@ static int check_policy(const struct sp_policy *policy, struct sp_error *e)
 static int take_policy(const struct sp_policy *policy, void *context, struct sp_error *e)
 {
 	struct sp_job *job = context;
+	struct sp_panel *panel = NULL;
 	int err = check_policy(policy, e);
 
 	if (err == 0)
+		err = make_panel(job, policy, &panel, e);
+	if (err == 0)
 		err = sp_judge_take_policy(job->judge, policy, e);
-	if (err != 0)
+	if (err != 0) {
+		sp_panel_retire(panel);
 		return err;
+	}
+	take_panel(job, panel);
 	sp_gatekeeper_want_env(job->keeper, sp_policy_wants_env(policy));
 	sp_policy_free((struct sp_policy *)job->current);
 	job->current = sp_policy_hold(policy);
@@ -463,6 +509,11 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 		return NULL;
 	}
 	sp_judge_set_gatekeeper(job->judge, job->keeper);
+	job->cwd = plan->cwd != NULL ? strdup(plan->cwd) : NULL;
+	struct sp_panel *panel;
+	if (make_panel(job, plan->policy, &panel, e) != 0)
+		return NULL;
+	take_panel(job, panel);
 	/* The child prepares itself while the database is opened, and waits for our word. */
 	int err = start_child(job, plan, e);
 	if (err != 0)
@@ -474,6 +525,8 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 		return NULL;
 	}
 	sp_list_add(tools->jobs, &job->link);
+	if (job->panel != NULL)
+		sp_panel_set_root(job->panel, job->root_pid);
 	sp_job_process_born(job, job->root);
 	return sp_steal_ptr(job);
 }
@@ -699,6 +752,12 @@ void sp_job_process_born(struct sp_job *job, struct sp_process *process)
 	};
 	if (job->tools.audit != NULL)
 		(void)recorded(job, sp_audit_process(job->tools.audit, &record));
+	if (job->panel != NULL)
+		sp_panel_fork(job->panel, &(const struct sallyport_fork){.size = sizeof(struct sallyport_fork),
+									 .job = job->id,
+									 .process = process->key,
+									 .parent = record.parent,
+									 .pid = process->tgid});
 	if (job->killed)
 		sp_tracer_kill(process);
 	else if (job->process_limit > 0 && job->counts.alive > (uint64_t)job->process_limit)
@@ -713,6 +772,12 @@ void sp_job_process_gone(struct sp_job *job, struct sp_process *process)
 	job->counts.alive--;
 	if (job->tools.audit != NULL)
 		(void)recorded(job, sp_audit_exit(job->tools.audit, &record));
+	if (job->panel != NULL)
+		sp_panel_exit(job->panel, &(const struct sallyport_exit){.size = sizeof(struct sallyport_exit),
+									 .job = job->id,
+									 .process = process->key,
+									 .pid = process->tgid,
+									 .status = process->status});
 	if (process == job->root) {
 		job->root = NULL;
 		job->root_status = process->status;
@@ -785,6 +850,7 @@ static void finish(struct sp_job *job)
 	if (job->events->done != NULL)
 		job->events->done(job, job->context);
 	sp_gatekeeper_close(job->keeper);
+	sp_panel_retire(sp_steal_ptr(job->panel));
 	close_handles(job);
 }
 
@@ -804,6 +870,7 @@ static void on_handle_closed(uv_handle_t *handle)
 	sp_policy_free((struct sp_policy *)job->current);
 	sp_policy_free((struct sp_policy *)job->policy);
 	free((void *)job->about.argv.data);
+	free(job->cwd);
 	free(job);
 }
 

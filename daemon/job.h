@@ -14,6 +14,7 @@ struct sp_job_tools {
 	struct sp_list *jobs; /* struct sp_job.link */
 	struct sp_list *observers; /* struct sp_engine_observer.link */
 	struct sp_follower *follower;
+	struct sp_plugins *plugins;
 };
 
 [[nodiscard]] struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_plan *plan,

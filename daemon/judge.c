@@ -19,7 +19,7 @@ struct no {
 	size_t argv_size;
 };
 
-enum { NOS = 8 };
+enum { NOS = 8, GLANCE_EVERY = 100 /* milliseconds */ };
 #define NO_HOLDS (INT64_C(2) * 1000000000)
 
 struct sp_judge {
@@ -30,6 +30,8 @@ struct sp_judge {
 	bool strict; /* no exec at all, but for the first */
 	struct sp_gatekeeper *keeper;
 	struct sp_questions *questions;
+	struct sp_panel *panel; /* NULL: no plugins */
+	uv_timer_t *glance; /* runs while plugins are asked; NULL: there is no loop */
 	struct sp_list pending; /* struct pending.link */
 	struct sp_remembered *remembered; /* NULL: nothing is */
 	struct no nos[NOS];
@@ -47,6 +49,22 @@ struct sp_judge {
 };
 
 static const struct sp_questions_ops questions_ops;
+
+static uv_timer_t *new_timer(uv_loop_t *loop, void *data)
+{
+	uv_timer_t *timer = malloc(sizeof *timer);
+
+	if (timer == NULL)
+		return NULL;
+	(void)uv_timer_init(loop, timer);
+	timer->data = data;
+	return timer;
+}
+
+static void free_timer(uv_handle_t *timer)
+{
+	free(timer);
+}
 
 struct sp_judge *sp_judge_new(const struct sp_judge_plan *plan)
 {
@@ -67,7 +85,8 @@ struct sp_judge *sp_judge_new(const struct sp_judge_plan *plan)
 	judge->remembered = plan->remembered;
 	judge->questions_changed = plan->questions_changed;
 	judge->context = plan->context;
-	if (judge->hits == NULL || (plan->loop != NULL && judge->questions == NULL)) {
+	judge->glance = plan->loop != NULL ? new_timer(plan->loop, judge) : NULL;
+	if (judge->hits == NULL || (plan->loop != NULL && (judge->questions == NULL || judge->glance == NULL))) {
 		sp_judge_free(judge);
 		return NULL;
 	}
@@ -101,6 +120,8 @@ void sp_judge_free(struct sp_judge *judge)
 	for (unsigned i = 0; i < NOS; i++)
 		forget_no(&judge->nos[i]);
 	sp_questions_close(judge->questions);
+	if (judge->glance != NULL)
+		uv_close((uv_handle_t *)judge->glance, free_timer);
 	sp_remembered_free(judge->remembered);
 	sp_hits_free(judge->hits);
 	sp_policy_free((struct sp_policy *)judge->policy);
@@ -111,6 +132,11 @@ void sp_judge_free(struct sp_judge *judge)
 void sp_judge_set_gatekeeper(struct sp_judge *judge, struct sp_gatekeeper *keeper)
 {
 	judge->keeper = keeper;
+}
+
+void sp_judge_set_panel(struct sp_judge *judge, struct sp_panel *panel)
+{
+	judge->panel = panel;
 }
 
 struct sp_questions *sp_judge_questions(const struct sp_judge *judge)
@@ -305,9 +331,18 @@ static struct ruling rule_by_decision(const struct sp_decision *decision, enum s
 	};
 }
 
-static struct ruling rule_by_policy(const struct sp_judge *judge, const struct sp_inspection *in,
-				    struct sp_decision *winner)
+/* No rule has an opinion. */
+static bool is_default(const struct sp_decision *decision)
 {
+	return decision->number == SP_NO_RULE && strcmp(decision->rule, "default") == 0;
+}
+
+/* floor: where the winner is only the default, what a rule says all the same of the other of the two files; NULL: nobody wants to
+ * know. */
+static struct ruling rule_by_policy(const struct sp_judge *judge, const struct sp_inspection *in,
+				    struct sp_decision *winner, struct sp_decision *floor)
+{
+	*floor = (struct sp_decision){.action = SP_ALLOW};
 	if (in->unreadable)
 		return refuse_by("unreadable", EACCES, "the file may not be read, so what runs could not be verified");
 	const struct asker asker = who_asks(judge, in->tid);
@@ -316,8 +351,11 @@ static struct ruling rule_by_policy(const struct sp_judge *judge, const struct s
 		/* A script is judged twice: as itself, and as its interpreter with what the kernel puts in front. */
 		struct sp_decision second = decide_file(judge, &asker, &in->interpreter, &in->final_argv, &in->envp);
 
+		*floor = is_default(&decision) ? second : decision;
 		if (second.action > decision.action)
 			decision = second;
+		if (is_default(floor))
+			*floor = (struct sp_decision){.action = SP_ALLOW};
 	}
 	sp_hits_add(judge->hits, &decision, sp_now());
 	*winner = decision;
@@ -484,6 +522,10 @@ struct pending {
 	const struct sp_policy *policy; /* that was asked first: held, and with it the strings of the decision */
 	uint64_t generation;
 	struct sp_decision decision; /* its */
+	struct sp_decision floor; /* plugins cannot go below that */
+	struct sp_panel_case *at; /* plugins are being asked; NULL: they are not */
+	bool put; /* a person is being asked */
+	char reason[SP_WIRE_TEXT_MAX]; /* a plugin's */
 	struct sp_question question;
 	/* What was decided, if it is not no: recorded when it has been looked at again. */
 	struct ruling ruling;
@@ -593,6 +635,7 @@ static bool was_just_denied(const struct sp_judge *judge, const struct sp_task *
 static void on_answered(struct sp_question *question, const struct sp_answer *answer, void *context)
 {
 	struct pending *p = sp_container_of(question, struct pending, question);
+	p->put = false;
 	struct ruling ruling = rule_by_decision(&p->decision, answer->action, p->generation);
 
 	(void)context;
@@ -673,10 +716,29 @@ static bool recall(const struct sp_judge *judge, const struct sp_inspection *in,
 	return true;
 }
 
+static void put_question(struct pending *p)
+{
+	const struct sp_ask_settings *settings = sp_policy_ask(p->policy);
+	const struct sp_process *parent = p->caller->process->parent;
+
+	p->question.id = p->exec;
+	p->question.asked = sp_now();
+	p->question.deadline = p->question.asked + (int64_t)settings->timeout_seconds * 1000000000;
+	p->question.pid = p->caller->process->tgid;
+	p->question.parent = parent != NULL ? parent->tgid : 0;
+	p->question.in = p->in;
+	p->question.rule = p->decision.rule;
+	p->question.reason = p->decision.reason;
+	p->question.policy = p->policy;
+	p->question.rule_number = p->decision.number;
+	p->question.otherwise = settings->otherwise;
+	p->put = true;
+	sp_questions_put(p->judge->questions, &p->question);
+}
+
 static struct sp_judgement ask_person(struct sp_judge *judge, struct sp_task *caller, const struct sp_inspection *in,
 				      const struct sp_decision *decision, uint64_t exec)
 {
-	const struct sp_ask_settings *settings = sp_policy_ask(judge->policy);
 	struct pending *p = judge->questions != NULL ? put_off(judge, caller, in, decision, exec) : NULL;
 
 	if (p == NULL) {
@@ -684,20 +746,21 @@ static struct sp_judgement ask_person(struct sp_judge *judge, struct sp_task *ca
 		ruling.reason = "nobody could be asked";
 		return give(judge, caller, in, &ruling, exec);
 	}
-	const struct sp_process *parent = caller->process->parent;
-	p->question.id = exec;
-	p->question.asked = sp_now();
-	p->question.deadline = p->question.asked + (int64_t)settings->timeout_seconds * 1000000000;
-	p->question.pid = caller->process->tgid;
-	p->question.parent = parent != NULL ? parent->tgid : 0;
-	p->question.in = in;
-	p->question.rule = decision->rule;
-	p->question.reason = decision->reason;
-	p->question.policy = p->policy;
-	p->question.rule_number = decision->number;
-	p->question.otherwise = settings->otherwise;
-	sp_questions_put(judge->questions, &p->question);
+	put_question(p);
 	return (struct sp_judgement){.verdict = SP_LATER, .exec = exec};
+}
+
+/* What is known of the answer already, as a ruling. *answer is the caller's to free. */
+static bool need_not_ask(const struct sp_judge *judge, const struct sp_task *caller, const struct sp_inspection *in,
+			 const struct sp_decision *decision, struct ruling *ruling, char **answer)
+{
+	if (recall(judge, in, decision, ruling, answer))
+		return true;
+	if (!was_just_denied(judge, caller, in))
+		return false;
+	*ruling = rule_by_decision(decision, SP_DENY, judge->generation);
+	ruling->answer = "denied a moment ago";
+	return true;
 }
 
 static struct sp_judgement ask(struct sp_judge *judge, struct sp_task *caller, const struct sp_inspection *in,
@@ -706,14 +769,110 @@ static struct sp_judgement ask(struct sp_judge *judge, struct sp_task *caller, c
 	cleanup_free char *answer = NULL;
 	struct ruling ruling;
 
-	if (recall(judge, in, decision, &ruling, &answer))
+	if (need_not_ask(judge, caller, in, decision, &ruling, &answer))
 		return give(judge, caller, in, &ruling, exec);
-	if (was_just_denied(judge, caller, in)) {
-		ruling = rule_by_decision(decision, SP_DENY, judge->generation);
-		ruling.answer = "denied a moment ago";
+	return ask_person(judge, caller, in, decision, exec);
+}
+
+/* --- plugins are asked --- */
+
+static void take_verdict(struct pending *p, const struct sp_panel_verdict *verdict)
+{
+	struct sp_decision *d = &p->decision;
+	const bool allowed = !is_default(d) && d->action == SP_ALLOW;
+
+	if (verdict->opinion && !(allowed && verdict->action == SP_ALLOW)) {
+		(void)strcpy(p->reason, verdict->reason);
+		d->action = verdict->action;
+		d->err = verdict->err;
+		d->rule = verdict->rule;
+		d->reason = p->reason[0] != '\0' ? p->reason : NULL;
+		d->number = SP_NO_RULE;
+	}
+	if (p->floor.action > d->action)
+		*d = p->floor;
+}
+
+static void on_verdict(const struct sp_panel_verdict *verdict, void *context)
+{
+	struct pending *p = context;
+	struct ruling ruling;
+
+	p->at = NULL;
+	take_verdict(p, verdict);
+	ruling = rule_by_decision(&p->decision, p->decision.action, p->generation);
+	if (p->decision.action == SP_ASK &&
+	    !need_not_ask(p->judge, p->caller, p->in, &p->decision, &ruling, &p->answer))
+		put_question(p);
+	else
+		decide_pending(p, &ruling);
+}
+
+/* Who waits for a plugin takes signals, too. */
+static void on_glance(uv_timer_t *timer)
+{
+	struct sp_judge *judge = timer->data;
+	struct pending *p, *next;
+	bool some = false;
+
+	sp_list_each_safe (p, next, &judge->pending, link) {
+		if (p->at == NULL)
+			continue;
+		some = true;
+		if (sp_status_has_signal(p->in->tid))
+			sp_gatekeeper_call_again(judge->keeper, p->exec);
+	}
+	if (!some)
+		(void)uv_timer_stop(timer);
+}
+
+/* Is there a plugin with a say in this? */
+static bool plugins_are_asked(const struct sp_judge *judge, const struct sp_decision *decision)
+{
+	const bool unmatched = is_default(decision);
+
+	return judge->panel != NULL && (unmatched || decision->action == SP_ALLOW) &&
+	       sp_panel_wants(judge->panel, !unmatched);
+}
+
+static struct sp_judgement ask_plugins(struct sp_judge *judge, struct sp_task *caller, const struct sp_inspection *in,
+				       const struct sp_decision *decision, const struct sp_decision *floor,
+				       uint64_t exec)
+{
+	const bool allowed = !is_default(decision);
+	struct sp_plugin_exec question = {
+		.job = judge->job,
+		.caller = caller,
+		.in = in,
+		.flags = allowed ? SALLYPORT_ALLOWED : 0,
+		.rule = allowed ? decision->rule : NULL,
+	};
+	struct pending *p = judge->questions != NULL ? put_off(judge, caller, in, decision, exec) : NULL;
+	struct sp_panel_verdict verdict = {.opinion = false};
+
+	int got = p != NULL ? sp_status_user(in->tid, &question.uid) : -ENOMEM;
+	if (got == 0) {
+		p->floor = *floor;
+		got = sp_panel_ask(judge->panel, &question, &verdict, on_verdict, p, &p->at);
+	}
+	if (got == 0) {
+		if (!uv_is_active((uv_handle_t *)judge->glance))
+			(void)uv_timer_start(judge->glance, on_glance, GLANCE_EVERY, GLANCE_EVERY);
+		return (struct sp_judgement){.verdict = SP_LATER, .exec = exec};
+	}
+	if (got < 0) {
+		const struct ruling ruling = refuse_by("plugins", EACCES, "the plugins could not be asked");
+		if (p != NULL)
+			free_pending(p);
 		return give(judge, caller, in, &ruling, exec);
 	}
-	return ask_person(judge, caller, in, decision, exec);
+	/* It is known at once what they say: they have failed, or do not want to be asked. */
+	take_verdict(p, &verdict);
+	const struct ruling ruling = rule_by_decision(&p->decision, p->decision.action, judge->generation);
+	struct sp_judgement j = p->decision.action == SP_ASK ? ask(judge, caller, in, &p->decision, exec)
+							     : give(judge, caller, in, &ruling, exec);
+	free_pending(p);
+	return j;
 }
 
 /* The exec will not happen, whatever is answered. That it was asked for is recorded all the same. */
@@ -728,7 +887,9 @@ static void withdraw(struct pending *p)
 	judge->counts.execs++;
 	keep_counts(judge);
 	(void)record_exec(judge, p->caller, p->in, &ruling, p->exec);
-	if (p->answer == NULL)
+	if (p->at != NULL)
+		sp_panel_cancel(p->at);
+	if (p->put)
 		sp_questions_withdraw(judge->questions, &p->question);
 	free_pending(p);
 }
@@ -738,12 +899,14 @@ static void withdraw(struct pending *p)
 static struct sp_judgement judge_exec(struct sp_task *caller, const struct sp_inspection *in, int err, void *context)
 {
 	struct sp_judge *judge = context;
-	struct sp_decision decision;
+	struct sp_decision decision, floor;
 	const struct ruling ruling = is_strict(judge, caller) ? refuse_strict()
 				     : err != 0               ? rule_failure(in, err)
-							      : rule_by_policy(judge, in, &decision);
+							      : rule_by_policy(judge, in, &decision, &floor);
 
 	const uint64_t exec = next_exec(judge, caller);
+	if (ruling.judged && plugins_are_asked(judge, &decision))
+		return ask_plugins(judge, caller, in, &decision, &floor, exec);
 	return ruling.judged && ruling.action == SP_ASK ? ask(judge, caller, in, &decision, exec)
 							: give(judge, caller, in, &ruling, exec);
 }

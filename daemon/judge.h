@@ -5,6 +5,7 @@
 #define SP_JUDGE_H
 
 #include "audit/audit.h"
+#include "plugin/panel.h"
 #include "policy/policy.h"
 #include "ptrace/gate.h"
 #include "questions.h"
@@ -32,6 +33,10 @@ void sp_judge_free(struct sp_judge *judge); /* NULL is fine; the gatekeeper is c
 
 /* Whose execs it judges, and who is told of decisions that come later. Before the first. */
 void sp_judge_set_gatekeeper(struct sp_judge *judge, struct sp_gatekeeper *keeper);
+
+/* The plugins that are asked from now on about what no rule decides; the caller's, who keeps them as long as an exec waits for them.
+ * NULL: none. */
+void sp_judge_set_panel(struct sp_judge *judge, struct sp_panel *panel);
 
 /* The execs that wait for a person. */
 struct sp_questions *sp_judge_questions(const struct sp_judge *judge);

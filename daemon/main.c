@@ -1,4 +1,5 @@
 /* sallyportd(8): the system service. Not part of this version: it says so, and names what does the work today. */
+#include "plugin/process.h"
 #include "self/harden.h"
 #include "util/version.h"
 
@@ -11,7 +12,10 @@
 int main(int argc, char **argv)
 {
 	struct sp_error e = {0};
+	const int status = sp_plugin_process(argc, argv);
 
+	if (status >= 0)
+		return status;
 	if (sp_self_confine(&e) != 0) {
 		fprintf(stderr, "sallyportd: %s\n", e.text);
 		return EXIT_NO_SERVICE;

@@ -391,7 +391,7 @@ bool sp_policy_wants_env(const struct sp_policy *policy)
 
 bool sp_policy_wants_ancestors(const struct sp_policy *policy)
 {
-	return policy->wants_ancestors || policy->plugins.judges > 0;
+	return policy->wants_ancestors; /* plugins are told what the index knows */
 }
 
 bool sp_policy_wants_user(const struct sp_policy *policy)
