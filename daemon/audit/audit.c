@@ -340,8 +340,9 @@ static void *writer(void *data)
 		return NULL;
 	sp_cpu_step_back();
 	if (sp_store_looks_good(audit->path)) {
-		/* At once, beside the launch that is being prepared: later the job would have to share its CPU with us. */
 		tell(audit, OPENED);
+		/* While a launch is being prepared there are better uses for a CPU. */
+		wait_for(audit, SLEEPING, atomic_load(&audit->appended), false, -1);
 	}
 	audit->result = sp_store_open(audit->path, BUSY_MS, &audit->store, &audit->error);
 	/* Busy: somebody else holds it for the moment. For that there is the spool, and for a database that only looked
