@@ -72,7 +72,7 @@ BEFORE_MAIN := $(call objects,daemon/self/before_main.c)
 CLIENT := $(call objects,$(wildcard client/*.c))
 UNIT := $(call objects,$(wildcard tests/unit/*.c))
 INTEGRATION := $(call objects,$(wildcard tests/integration/*.c))
-PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/programs/*.c tests/bench/*.c))
+PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(filter-out tests/bench/rules.c,$(wildcard tests/programs/*.c tests/bench/*.c)))
 # Plugins: what comes with the programs, and what tests load.
 PLUGINS := $(patsubst plugins/%.c,$(BUILD)/plugins/%.so,$(wildcard plugins/*.c))
 TEST_PLUGINS := $(patsubst tests/plugins/%.c,$(BUILD)/tests/plugins/%.so,$(wildcard tests/plugins/*.c))
@@ -165,6 +165,11 @@ $(BENCH): $(wildcard tests/bench/runner/*.[ch]) daemon/util/cleanup.h
 	$(call say,CC,$@)
 	$(quiet)$(CC) -Idaemon -D_GNU_SOURCE $(shell pkg-config --cflags jansson 2>/dev/null) -O2 -g -std=gnu2x $(WARNINGS) \
 		-o $@ $(filter %.c,$^) $(shell pkg-config --libs jansson 2>/dev/null) -lm
+
+$(BUILD)/tests/bench/rules: $(BUILD)/obj/tests/bench/rules.o $(BUILD)/libsallyport.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(LIBS)
 
 $(ATTACK): $(wildcard tests/torture/attacks/*.[ch]) daemon/util/cleanup.h
 	@mkdir -p $(@D)
@@ -284,8 +289,9 @@ fuzzers: $(FUZZERS)
 bench: ## what supervision costs, beside native, a floor and others (ROUNDS=, ROWS='execstorm build', QUICK=1)
 	@scripts/packages $(BUILD_PACKAGES)
 	@scripts/packages $(BENCH_PACKAGES) || echo 'Rows and columns that need these are left out.'
-	@$(again) all $(PROGRAMS) $(BENCH)
+	@$(again) all $(PROGRAMS) $(BENCH) $(BUILD)/tests/bench/rules
 	@source=$$(tests/bench/package $(BUILD)/bench-src) || source=; $(BENCH) $(BUILD) "$$source"
+	@echo; tests/bench/many-rules $(BUILD)
 
 # Compiled once more for the place where the policies will lie: an installed program does not look into this tree.
 INSTALLED := $(BUILD)/installed

@@ -13,7 +13,7 @@
 #include <yaml.h>
 
 /* No policy that a person reads is this long; what a megabyte of commas costs is bounded by it. */
-#define PLACES_MAX (1u << 18)
+#define PLACES_MAX (1u << 20)
 /* What the schema does not bound. */
 #define FREE_DEPTH_MAX 32
 
