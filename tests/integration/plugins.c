@@ -180,3 +180,64 @@ sp_lab_test(plugins, git_guard)
 	cr_assert_str_eq(outcome.out.data, "status\npush origin topic\n", "%s", outcome.err.data);
 	cr_assert_eq(count(lab, "rule = 'plugin:git-guard' AND reason LIKE 'git-guard: %'"), 8);
 }
+
+sp_lab_test(plugins, rate_limit)
+{
+	sp_set_policy(lab,
+		      sp_text(lab,
+			      "{version: 1, exec: {default: deny, rules: [{id: all, program: /**, action: allow}]}, "
+			      "plugins: [{path: %s, config: {per_minute: 5}, when: allowed, timeout_ms: 30000}]}",
+			      plugin(lab, "plugins", "rate-limit")));
+	cleanup_outcome struct sp_outcome outcome =
+		run(lab, "(for i in 1 2 3 4 5 6 7; do /bin/echo $i; done); /bin/echo other; exit 7");
+	sp_assert_ended(&outcome, 7, outcome.err.data);
+	cr_assert_str_eq(outcome.out.data, "1\n2\n3\n4\n5\nother\n", "%s", outcome.err.data);
+	cr_assert_eq(count(lab, "rule = 'plugin:rate-limit' AND errno = 11"), 2);
+}
+
+sp_lab_test(plugins, office_hours)
+{
+	static const struct {
+		const char *days, *out;
+	} rows[] = {{"[0, 1, 2, 3, 4, 5, 6]", "late\n"}, {"[]", "126\n"}};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		sp_set_policy(lab,
+			      sp_text(lab,
+				      "{version: 1, exec: {default: deny, rules: [{id: all, program: /**, action: "
+				      "allow}]}, plugins: [{path: %s, config: {programs: [echo], days: %s, from: 0, "
+				      "to: 24, otherwise: deny}, when: allowed, timeout_ms: 30000}]}",
+				      plugin(lab, "plugins", "office-hours"), rows[i].days));
+		cleanup_outcome struct sp_outcome outcome = run(lab, "/bin/echo late || echo $?; exit 7");
+		sp_assert_ended(&outcome, 7, outcome.err.data);
+		cr_assert_str_eq(outcome.out.data, rows[i].out, "%s", outcome.err.data);
+	}
+}
+
+/* ---- the manual ---- */
+
+/* What stands in sallyport-plugin(3) between .Bd and .Ed is compiled as it is, and does what it says. */
+sp_lab_test(plugins, the_example_in_the_manual)
+{
+	const char *source = sp_text(lab, "%s/no-tmp.c", lab->directory),
+		   *object = sp_text(lab, "%s/no-tmp.so", lab->directory);
+	const char *make =
+		sp_text(lab,
+			"page=$1; sed -n '/^\\.Bd -literal -compact/,/^\\.Ed/p' \"$page\" | sed '1d;$d;s/\\\\e/\\\\/g' "
+			">%s && gcc -Wall -Wextra -Werror -shared -fPIC -I\"$2\" -o %s %s && chmod 644 %s",
+			source, object, source, object);
+	char *page = realpath("docs/sallyport-plugin.3", NULL), *proto = realpath("proto", NULL);
+
+	cleanup_outcome struct sp_outcome compiled = sp_run(lab, NULL, sp_argv("sh", "-c", make, "sh", page, proto));
+	free(page);
+	free(proto);
+	sp_assert_ended(&compiled, 0, compiled.err.data);
+	sp_set_policy(
+		lab,
+		sp_text(lab, "{version: 1, exec: {default: allow}, plugins: [{path: %s, timeout_ms: 30000}]}", object));
+	cleanup_outcome struct sp_outcome outcome =
+		run(lab, sp_text(lab, "cp /bin/echo %s/it; /bin/echo fine; %s/it bad || echo $?; exit 7",
+				 lab->directory, lab->directory));
+	sp_assert_ended(&outcome, 7, outcome.err.data);
+	cr_assert_str_eq(outcome.out.data, "fine\n126\n", "%s", outcome.err.data);
+}
