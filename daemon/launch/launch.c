@@ -137,8 +137,6 @@ void sp_launch_let_init_go(struct sp_launched *launched)
 {
 	sp_close_fd(&launched->wire);
 	launched->wire = -1;
-	if (launched->maker > 0)
-		(void)kill(launched->maker, SIGKILL);
 }
 
 /* ECHILD: it died before its time, and the tracer has reaped it. */

@@ -16,7 +16,7 @@ struct sp_launched {
 	int channel; /* close-on-exec, non-blocking */
 	pid_t init; /* pid 1 of the program's pid namespace, a child of ours as well; 0: none */
 	pid_t maker; /* who made these two, and stands aside; 0: none */
-	int wire; /* init ends when this is closed; -1: none */
+	int wire; /* they end when this is closed; -1: none */
 };
 
 /* Forks. The child waits for sp_launch_go() before it runs the program. The caller owns what is in *launched. 0, or -errno with

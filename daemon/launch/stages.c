@@ -446,16 +446,18 @@ static void take_name(void)
 }
 
 /* Nothing more to do; but to end takes a while, on a CPU that the program would have to wait for. So we end with the job. */
-[[gnu::noreturn]] static void stand_aside(void)
+[[gnu::noreturn]] static void stand_aside(int wire)
 {
+	char byte;
+
 	(void)!chdir("/");
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	(void)close_range(0, ~0u, 0);
-	/* The supervisor is dead already, or will take us along. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() == 1)
-		_exit(0);
-	for (;;)
-		(void)pause();
+	if (wire > 0)
+		(void)close_range(0, (unsigned)wire - 1, 0);
+	(void)close_range((unsigned)wire + 1, ~0u, 0);
+	while (read(wire, &byte, 1) > 0)
+		continue;
+	_exit(0);
 }
 
 /* Who unshares stays outside; its next child is init, the one after that the program. Both are made children of the
@@ -474,10 +476,11 @@ static int new_pid(struct sp_stage_run *run)
 		(void)close(sp_steal_fd(&run->wire));
 		return 0;
 	}
+	const int wire = fcntl(run->wire, F_DUPFD_CLOEXEC, 0);
 	tell_births(run, init, program < 0 ? 0 : program);
-	if (program < 0)
+	if (program < 0 || wire < 0)
 		_exit(EAGAIN);
-	stand_aside();
+	stand_aside(wire);
 }
 
 /* ---- Control groups: made by the supervisor; what the program is made by is not counted ---- */
