@@ -2,6 +2,7 @@
 #include "engine.h"
 
 #include "job.h"
+#include "notify/guard.h"
 #include "util/cleanup.h"
 #include "util/cpu.h"
 
@@ -28,6 +29,7 @@ static void release_engine(struct sp_engine *engine)
 		sp_tracer_close(t->tracer);
 	if (t->blocking != NULL)
 		sp_blocking_close(t->blocking);
+	sp_guard_free(engine->tools.guard);
 	sp_cpu_roam();
 	sp_index_free(t->index);
 	sp_filesystems_free(t->filesystems);
@@ -103,7 +105,24 @@ struct sp_job *sp_job_start(struct sp_engine *engine, const struct sp_job_plan *
 	if (plan->tracking == SP_TRACKING_ONESHOT && forks->program.filter == NULL &&
 	    sp_filter_compile(forks, SP_NOTIFY_EXECS_AND_FORKS, e) != 0)
 		return NULL;
-	return sp_job_new(&engine->tools, plan, e);
+	return sp_job_new(&engine->tools, plan, NULL, e);
+}
+
+struct sp_job *sp_job_attach(struct sp_engine *engine, const struct sp_job_plan *plan, const struct sp_job_child *child,
+			     struct sp_error *e)
+{
+	if (engine->tools.guard == NULL)
+		engine->tools.guard = sp_guard_new(e);
+	if (engine->tools.guard != NULL)
+		return sp_job_new(&engine->tools, plan, child, e);
+	sp_close_fd(&child->channel);
+	sp_close_fd(&child->wire);
+	return NULL;
+}
+
+void sp_engine_outlived(struct sp_engine *engine)
+{
+	sp_tracer_outlived(engine->tools.gate.tracer);
 }
 
 void sp_engine_observe(struct sp_engine *engine, struct sp_engine_observer *observer)

@@ -56,7 +56,7 @@ enum sp_weakness {
 struct sp_job_plan {
 	const char *file; /* the program; with a slash */
 	char *const *argv, *const *envp;
-	const char *cwd; /* for the record: the child inherits ours */
+	const char *cwd; /* for the record: the child inherits ours, or has its own */
 	const sigset_t *signal_mask; /* what the program shall have */
 	bool ignore_sigchld;
 	const struct sp_policy *policy; /* held by the job */
@@ -69,6 +69,24 @@ struct sp_job_plan {
 /* Starts a supervised program. The plan and what it points to are not needed after the call, policy and events excepted.
  * NULL with *e filled on failure; nothing runs then. */
 [[nodiscard]] struct sp_job *sp_job_start(struct sp_engine *engine, const struct sp_job_plan *plan, struct sp_error *e);
+
+/* A program that somebody else has forked, for whom we only decide. Fds are -1 where there are none. */
+struct sp_job_child {
+	pid_t pid; /* of the root process, whoever its parent is and will reap it */
+	int pidfd; /* of the same; the caller has looked through it whose process that is. Stays the caller's */
+	int channel; /* of its launch (launch.h): it waits there for the word */
+	int wire; /* of the launch: pid 1 of the program's pid namespace ends with it */
+	uid_t uid; /* who has asked, and for the record */
+};
+
+/* As sp_job_start() for such a program. Nothing of the plan is used to start it: file, envp, signal_mask and ignore_sigchld may be
+ * NULL, argv and cwd are for the record. What became of the stages is what the child says. channel and wire are taken over, on
+ * failure too. A launch that is not over within half a minute is ended, and so is a job whose listener somebody else listens to. */
+[[nodiscard]] struct sp_job *sp_job_attach(struct sp_engine *engine, const struct sp_job_plan *plan,
+					   const struct sp_job_child *child, struct sp_error *e);
+
+/* From now on what the engine's jobs run is not killed when we die: somebody will come who goes on (sp_tracer_outlived()). */
+void sp_engine_outlived(struct sp_engine *engine);
 
 /* SIGKILL for every process of the job, and for all that is born from now on; done comes when none is left. */
 void sp_job_kill(struct sp_job *job);

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 enum { FREEZE_DEADLINE = 5000, READ_DEADLINE = 5000, EXEC_DEADLINE = 5000, HANG_UP_AFTER = 3000 }; /* milliseconds */
+enum { LAUNCH_WITHIN = 30000 }; /* of somebody else's child */
 enum { SHOWN_ARGV = 4 << 10, WRITE_HITS_AFTER = 1000 /* milliseconds */ };
 
 struct sp_job {
@@ -55,10 +56,12 @@ struct sp_job {
 	bool hung_up; /* the listener: no task is under the filter any more */
 	bool killed; /* what is born now must not live */
 	bool ended; /* the last process is gone */
+	bool foreign; /* the root is somebody else's child */
 	struct sp_cgroup *cgroup; /* limits of the tree; NULL: none */
 	int64_t process_limit; /* where no control group counts them; 0: none */
 	uv_timer_t wall; /* runs if there is a limit of time */
 	uv_timer_t hang_up; /* runs when the last known process is gone and the listener has not hung up */
+	uv_timer_t late; /* foreign: runs while its launch is to be heard of */
 	uint64_t last_process; /* key given out */
 	unsigned frozen; /* nobody runs as long as there is one of enum freezer */
 	struct sp_job_about about; /* its argv is ours */
@@ -71,8 +74,11 @@ static void on_notification(const struct seccomp_notif *notification, void *cont
 static void on_hung_up(void *context);
 static void on_no_hang_up(uv_timer_t *timer);
 static void on_wall(uv_timer_t *timer);
+static void on_late(uv_timer_t *timer);
+static void on_stolen(void *context);
 static void on_channel(uv_poll_t *handle, int status, int events);
 static void close_channel(struct sp_job *job);
+static void launch_failed(struct sp_job *job, const struct sp_error *e);
 static void close_handles(struct sp_job *job);
 static void finish(struct sp_job *job);
 
@@ -98,7 +104,7 @@ static size_t join_words(char *const *words, char *to)
 }
 
 /* For those who look at it later. */
-static int remember(struct sp_job *job, const struct sp_job_plan *plan)
+static int remember(struct sp_job *job, const struct sp_job_plan *plan, uid_t uid)
 {
 	const size_t size = join_words(plan->argv, NULL);
 	char *argv = malloc(size);
@@ -108,7 +114,7 @@ static int remember(struct sp_job *job, const struct sp_job_plan *plan)
 	(void)join_words(plan->argv, argv);
 	job->about = (struct sp_job_about){
 		.started = sp_now(),
-		.uid = getuid(),
+		.uid = uid,
 		.policy = sp_policy_name(plan->policy),
 		.policy_file = sp_policy_file(plan->policy),
 		.tracking = plan->tracking,
@@ -134,7 +140,7 @@ static int record_job(struct sp_job *job, const struct sp_job_plan *plan)
 		.job = job->id,
 		.time = sp_now(),
 		.supervisor = getpid(),
-		.uid = getuid(),
+		.uid = job->about.uid,
 		.policy = sp_policy_name(plan->policy),
 		.policy_file = sp_policy_file(plan->policy),
 		.policy_digest = sp_policy_digest(plan->policy),
@@ -143,6 +149,14 @@ static int record_job(struct sp_job *job, const struct sp_job_plan *plan)
 		.argv = {.data = argv, .size = size},
 	};
 	return job->tools.audit != NULL ? sp_audit_job(job->tools.audit, &record) : 0;
+}
+
+static void record_end(struct sp_job *job)
+{
+	const struct sp_audit_job_end record = {.job = job->id, .time = sp_now(), .status = job->root_status};
+
+	if (job->tools.audit != NULL)
+		(void)recorded(job, sp_audit_job_end(job->tools.audit, &record));
 }
 
 /* Gives up a job that has no process yet. */
@@ -248,6 +262,14 @@ static void take_limits(struct sp_job *job, const struct sp_launch_outcome *outc
 	tell_limits(job, outcome);
 }
 
+static void start_wall(struct sp_job *job)
+{
+	const struct sp_confinement *asked = sp_policy_confinement(job->policy);
+
+	if (asked->wall_seconds.given)
+		(void)uv_timer_start(&job->wall, on_wall, (uint64_t)asked->wall_seconds.value * 1000, 0);
+}
+
 /* Before the child is there: it shall not run a moment without. */
 static int prepare_limits(struct sp_job *job, const struct sp_confinement *asked, struct sp_tree_limits *limits,
 			  struct sp_error *e)
@@ -258,8 +280,7 @@ static int prepare_limits(struct sp_job *job, const struct sp_confinement *asked
 			  [SP_TREE_CPU] = asked->milli_cpus.value},
 	};
 
-	if (asked->wall_seconds.given)
-		(void)uv_timer_start(&job->wall, on_wall, (uint64_t)asked->wall_seconds.value * 1000, 0);
+	start_wall(job);
 	if (!asked->memory.given && !asked->limits[SP_LIMIT_PROCESSES].given && !asked->milli_cpus.given)
 		return 0;
 	if (sp_cgroup_new(job->id, limits, &job->cgroup) != 0)
@@ -274,6 +295,22 @@ static void on_wall(uv_timer_t *timer)
 	notify(job, "killed after %" PRId64 " s: limits.wall_seconds",
 	       sp_policy_confinement(job->policy)->wall_seconds.value);
 	sp_job_kill(job);
+}
+
+/* Takes over job->launched.channel, on failure too. */
+static int watch_channel(struct sp_job *job, struct sp_error *e)
+{
+	int err = uv_poll_init(job->tools.gate.loop, &job->channel, job->launched.channel);
+
+	if (err != 0) {
+		(void)close(job->launched.channel);
+		return sp_fail(e, -err, "cannot watch the launch: %s", uv_strerror(err));
+	}
+	job->launching = true;
+	job->open_handles++;
+	job->channel.data = job;
+	(void)uv_poll_start(&job->channel, UV_READABLE, on_channel);
+	return 0;
 }
 
 static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struct sp_error *e)
@@ -302,22 +339,49 @@ static int start_child(struct sp_job *job, const struct sp_job_plan *plan, struc
 	if (err != 0)
 		return err;
 	job->root_pid = job->launched.pid;
-	err = uv_poll_init(job->tools.gate.loop, &job->channel, job->launched.channel);
+	err = watch_channel(job, e);
 	if (err != 0) {
-		(void)close(job->launched.channel);
 		end_child(job);
-		return sp_fail(e, -err, "cannot watch the launch: %s", uv_strerror(err));
+		return err;
 	}
-	job->launching = true;
-	job->open_handles++;
-	job->channel.data = job;
-	(void)uv_poll_start(&job->channel, UV_READABLE, on_channel);
 	err = sp_tracer_seize(job->tools.gate.tracer, job->root_pid, job, job->one_shot, &job->root, e);
 	if (err == 0)
 		return 0;
 	err = explain_seize(job, err, e);
 	end_child(job);
 	return err;
+}
+
+static int take_child(struct sp_job *job, const struct sp_job_child *child, struct sp_error *e)
+{
+	job->root_pid = child->pid;
+	start_wall(job);
+	int err = watch_channel(job, e);
+	if (err != 0)
+		return err;
+	(void)uv_timer_start(&job->late, on_late, LAUNCH_WITHIN, 0);
+	return sp_tracer_seize_foreign(job->tools.gate.tracer, child->pid, child->pidfd, job, job->one_shot, &job->root,
+				       e);
+}
+
+/* Nothing was heard of the launch, or it goes on without end. */
+static void on_late(uv_timer_t *timer)
+{
+	struct sp_job *job = timer->data;
+	struct sp_error e;
+
+	(void)sp_fail(&e, ETIMEDOUT, "its launch took too long");
+	launch_failed(job, &e);
+	sp_job_kill(job);
+}
+
+/* Who answers there as well decides as he likes. */
+static void on_stolen(void *context)
+{
+	struct sp_job *job = context;
+
+	notify(job, "killed: somebody else receives what its listener is told");
+	sp_job_kill(job);
 }
 
 /* What the policy asks for and nobody does yet: said before anything is made. */
@@ -403,8 +467,61 @@ static void write_hits_later(struct sp_job *job)
 		(void)uv_timer_start(&job->hits, on_hits, WRITE_HITS_AFTER, 0);
 }
 
-struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_plan *plan, struct sp_error *e)
+static int record_start(struct sp_job *job, const struct sp_job_plan *plan, struct sp_error *e)
 {
+	int err = record_job(job, plan);
+
+	return err == 0 ? 0 : sp_fail(e, -err, "the job cannot be recorded: %s", strerror(-err));
+}
+
+/* The caller's descriptors, until the job has them. */
+struct handed {
+	int channel, wire;
+};
+
+static void close_handed(struct handed *handed)
+{
+	sp_close_fd(&handed->channel);
+	sp_close_fd(&handed->wire);
+}
+
+static int begin(struct sp_job *job, const struct sp_job_plan *plan, const struct sp_job_child *child,
+		 struct handed *handed, struct sp_error *e)
+{
+	int err;
+
+	if (child != NULL) {
+		/* It cannot be taken back, so the record comes first. */
+		err = record_start(job, plan, e);
+		if (err != 0)
+			return err;
+		job->launched.channel = sp_steal_fd(&handed->channel);
+		job->launched.wire = sp_steal_fd(&handed->wire);
+		err = take_child(job, child, e);
+		if (err != 0)
+			record_end(job);
+		return err;
+	}
+	/* The child prepares itself while the database is opened, and waits for our word. */
+	err = start_child(job, plan, e);
+	if (err == 0 && (err = record_start(job, plan, e)) != 0)
+		sp_tracer_abandon(job->tools.gate.tracer, job->root);
+	return err;
+}
+
+static void start_timer(struct sp_job *job, uv_timer_t *timer)
+{
+	(void)uv_timer_init(job->tools.gate.loop, timer);
+	timer->data = job;
+	job->open_handles++;
+}
+
+struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_plan *plan,
+			  const struct sp_job_child *child, struct sp_error *e)
+{
+	sp_cleanup(close_handed) struct handed handed = {-1, -1};
+	if (child != NULL)
+		handed = (struct handed){child->channel, child->wire};
 	if (check_policy(plan->policy, e) != 0)
 		return NULL;
 	sp_cleanup(drop_job) struct sp_job *job = calloc(1, sizeof *job);
@@ -423,13 +540,11 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 	job->events = plan->events;
 	job->context = plan->context;
 	sp_list_init(&job->processes);
-	(void)uv_timer_init(tools->gate.loop, &job->hang_up);
-	job->hang_up.data = job;
-	(void)uv_timer_init(tools->gate.loop, &job->wall);
-	job->wall.data = job;
-	(void)uv_timer_init(tools->gate.loop, &job->hits);
-	job->hits.data = job;
-	job->open_handles = 3;
+	job->foreign = child != NULL;
+	start_timer(job, &job->hang_up);
+	start_timer(job, &job->wall);
+	start_timer(job, &job->hits);
+	start_timer(job, &job->late);
 	const struct sp_gate_settings settings = {
 		.want_env = sp_policy_wants_env(plan->policy),
 		.without_freeze = (plan->weaknesses & SP_WITHOUT_FREEZE) != 0,
@@ -454,23 +569,16 @@ struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_
 	};
 	job->judge = sp_judge_new(&judge);
 	job->reloader = sp_reloader_new(tools->gate.blocking, take_policy, job);
-	if (job->judge != NULL && job->reloader != NULL && remember(job, plan) == 0)
+	if (job->judge != NULL && job->reloader != NULL &&
+	    remember(job, plan, child != NULL ? child->uid : getuid()) == 0)
 		job->keeper = sp_gatekeeper_new(&tools->gate, &settings, &job->processes, &sp_judge_ops, job->judge);
 	if (job->keeper == NULL) {
 		sp_fail(e, ENOMEM, "out of memory");
 		return NULL;
 	}
 	sp_judge_set_gatekeeper(job->judge, job->keeper);
-	/* The child prepares itself while the database is opened, and waits for our word. */
-	int err = start_child(job, plan, e);
-	if (err != 0)
+	if (begin(job, plan, child, &handed, e) != 0)
 		return NULL;
-	err = record_job(job, plan);
-	if (err != 0) {
-		sp_fail(e, -err, "the job cannot be recorded: %s", strerror(-err));
-		sp_tracer_abandon(tools->gate.tracer, job->root);
-		return NULL;
-	}
 	sp_list_add(tools->jobs, &job->link);
 	sp_job_process_born(job, job->root);
 	return sp_steal_ptr(job);
@@ -763,12 +871,9 @@ static void tell_observers(struct sp_job *job)
 
 static void finish(struct sp_job *job)
 {
-	const struct sp_audit_job_end record = {.job = job->id, .time = sp_now(), .status = job->root_status};
-
 	sp_launch_let_init_go(&job->launched);
 	write_hits(job);
-	if (job->tools.audit != NULL)
-		(void)recorded(job, sp_audit_job_end(job->tools.audit, &record));
+	record_end(job);
 	sp_listener_close(job->listener);
 	job->listener = NULL;
 	sp_cgroup_close(sp_steal_ptr(job->cgroup));
@@ -808,6 +913,7 @@ static void close_handles(struct sp_job *job)
 	uv_close((uv_handle_t *)&job->wall, on_handle_closed);
 	uv_close((uv_handle_t *)&job->hang_up, on_handle_closed);
 	uv_close((uv_handle_t *)&job->hits, on_handle_closed);
+	uv_close((uv_handle_t *)&job->late, on_handle_closed);
 }
 
 /* --- launch --- */
@@ -823,6 +929,7 @@ static void on_channel_closed(uv_handle_t *handle)
 
 static void close_channel(struct sp_job *job)
 {
+	(void)uv_timer_stop(&job->late);
 	if (!uv_is_closing((uv_handle_t *)&job->channel))
 		uv_close((uv_handle_t *)&job->channel, on_channel_closed);
 }
@@ -891,6 +998,8 @@ static int take_listener(struct sp_job *job, int fd, const struct sp_launch_outc
 		return -e.err;
 	}
 	sp_gatekeeper_set_listener(job->keeper, job->listener);
+	if (job->foreign)
+		sp_listener_distrust(job->listener, job->tools.guard, on_stolen);
 	if (job->frozen != 0)
 		sp_listener_pause(job->listener, true);
 	take_home(job, outcome);
@@ -907,6 +1016,7 @@ static int take_listener(struct sp_job *job, int fd, const struct sp_launch_outc
 		refuse_launch(job, outcome, require);
 		return -EPERM;
 	}
+	(void)uv_timer_stop(&job->late); /* from now on it is the gate's */
 	return sp_launch_go(job->launched.channel);
 }
 
@@ -915,7 +1025,7 @@ static void on_channel(uv_poll_t *handle, int status, int events)
 	struct sp_job *job = handle->data;
 	struct sp_launch_outcome outcome;
 	struct sp_error e;
-	int listener = -1;
+	cleanup_close int listener = -1;
 
 	(void)events;
 	int got = status == 0 ? sp_launch_receive(job->launched.channel, &outcome, &listener) : status;
@@ -926,11 +1036,15 @@ static void on_channel(uv_poll_t *handle, int status, int events)
 		(void)recorded(job, record_launch(job, &outcome));
 		(void)explain_failure(job, &outcome, fatal, &e);
 		launch_failed(job, &e);
-	} else if (got == 1 && listener >= 0 && job->listener == NULL && take_listener(job, listener, &outcome) == 0) {
+	} else if (got == 1 && listener >= 0 && job->listener == NULL &&
+		   take_listener(job, sp_steal_fd(&listener), &outcome) == 0) {
 		return;
 	} else if (got != 0 && !job->refused && job->root != NULL) {
 		sp_tracer_kill(job->root); /* it does not speak as it should */
 	}
+	/* Our own child ends when the channel is closed; of another's nobody knows. */
+	if (job->foreign && (job->refused || job->listener == NULL) && job->root != NULL)
+		sp_tracer_kill(job->root);
 	close_channel(job);
 }
 
@@ -984,7 +1098,7 @@ static void on_notification(const struct seccomp_notif *notification, void *cont
 	/* To look for the caller can be to learn of the job's end. */
 	if (job->ended || (caller == NULL && !sp_listener_is_valid(job->listener, notification->id)))
 		return;
-	if (caller != NULL && caller->process->job != job)
+	if (caller != NULL && caller->process->job != job && caller->process->job->about.uid == job->about.uid)
 		take_over(job, caller->process);
 	if (caller == NULL || caller->process->job != job) {
 		/* Every task is in the index before it runs: this would be a bug, and what we do not know does not exec. */

@@ -14,10 +14,12 @@ struct sp_job_tools {
 	struct sp_list *jobs; /* struct sp_job.link */
 	struct sp_list *observers; /* struct sp_engine_observer.link */
 	struct sp_follower *follower;
+	struct sp_guard *guard; /* NULL: no job is somebody else's child */
 };
 
+/* child: what is there already; NULL: it is forked. */
 [[nodiscard]] struct sp_job *sp_job_new(const struct sp_job_tools *tools, const struct sp_job_plan *plan,
-					struct sp_error *e);
+					const struct sp_job_child *child, struct sp_error *e);
 
 /* A process without relatives in the index: of which of the jobs may it be? NULL: there is none. */
 struct sp_job *sp_job_guess(const struct sp_list *jobs, pid_t pid);

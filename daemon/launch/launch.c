@@ -160,7 +160,8 @@ int sp_launch_receive(int channel, struct sp_launch_outcome *outcome, int *liste
 		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
 
 	*listener = -1;
-	ssize_t n = recvmsg(channel, &msg, MSG_CMSG_CLOEXEC);
+	/* Whoever made the channel shares its flags with us: we do not wait, whatever they say. */
+	ssize_t n = recvmsg(channel, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	if (n < 0)
 		return errno == ECONNRESET ? 0 : -errno;
 	if (n == 0)
@@ -174,7 +175,7 @@ int sp_launch_receive(int channel, struct sp_launch_outcome *outcome, int *liste
 
 int sp_launch_go(int channel)
 {
-	return send(channel, "g", 1, MSG_NOSIGNAL) == 1 ? 0 : -errno;
+	return send(channel, "g", 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1 ? 0 : -errno;
 }
 
 /* --- the child: async-signal-safe from here on --- */

@@ -4,6 +4,7 @@
 #include "notify/guard.h"
 #include "util/cleanup.h"
 #include "util/kernel.h"
+#include "util/proc.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -36,6 +37,16 @@ static void on_closed(uv_handle_t *handle)
 	free(l);
 }
 
+/* It may come from somebody who sends what he likes, and an ioctl(2) of ours may mean anything to another file. */
+static bool is_listener(int fd)
+{
+	char path[SP_PROC_NAME], target[64];
+	ssize_t length = readlink(sp_proc_own_fd(path, fd), target, sizeof target - 1);
+
+	target[length > 0 ? length : 0] = '\0';
+	return strcmp(target, "anon_inode:seccomp notify") == 0;
+}
+
 struct sp_listener *sp_listener_new(uv_loop_t *loop, int fd,
 				    void (*received)(const struct seccomp_notif *notification, void *context),
 				    void (*hung_up)(void *context), void *context, struct sp_error *e)
@@ -44,6 +55,10 @@ struct sp_listener *sp_listener_new(uv_loop_t *loop, int fd,
 	struct seccomp_notif_sizes sizes;
 	cleanup_free struct sp_listener *l = calloc(1, sizeof *l);
 
+	if (!is_listener(owned)) {
+		sp_fail(e, EBADF, "what came as the listener is none");
+		return NULL;
+	}
 	if (syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) != 0) {
 		sp_fail(e, errno, "this kernel has no seccomp user notification: %s", strerror(errno));
 		return NULL;

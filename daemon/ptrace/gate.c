@@ -740,7 +740,7 @@ static int answer_and_stop(struct sp_gate *gate, int err)
 	const struct sp_gatekeeper *k = gate->keeper;
 	bool first = k->tools.replies_survive || sp_tracer_sleeps_killably(gate->caller);
 
-	int sent = sp_tracer_attach(gate->caller);
+	int sent = sp_tracer_attach(k->tools.tracer, gate->caller);
 	if (sent != 0)
 		return sent;
 	if (first)

@@ -79,6 +79,7 @@ struct sp_tracer {
 	uv_timer_t formers; /* runs while somebody waits for the end of a former user */
 	int signal_fd;
 	int open_handles;
+	unsigned long options; /* of PTRACE_SEIZE */
 	const struct sp_task *settling; /* its stop is being told: it goes on afterwards, not meanwhile */
 	unsigned unclaimed; /* tasks in NEWBORN */
 	unsigned buried; /* tasks in BURIED */
@@ -96,6 +97,10 @@ struct report {
 	int signal; /* SIGNAL, GROUP_STOP: which */
 };
 
+/* Besides PTRACE_O_EXITKILL. */
+static const unsigned long options =
+	PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC;
+
 static void on_sigchld(uv_poll_t *handle, int status, int events);
 static void on_more(uv_idle_t *handle);
 static void on_ask_all(uv_timer_t *timer);
@@ -104,6 +109,7 @@ static void on_lingerers(uv_timer_t *timer);
 static void on_formers(uv_timer_t *timer);
 static void on_ended(pid_t tgid, void *process, int status, void *context);
 static void look_at_roots(struct sp_tracer *t, pid_t named);
+static int watch(struct sp_tracer *t, struct sp_process *process);
 static void pump(struct sp_tracer *t);
 static void dispatch(struct sp_tracer *t, pid_t tid, int status);
 static bool bury(struct sp_tracer *t, struct sp_task *task);
@@ -145,6 +151,7 @@ struct sp_tracer *sp_tracer_new(uv_loop_t *loop, struct sp_index *index, const s
 	t->index = index;
 	t->ops = ops;
 	t->context = context;
+	t->options = options | PTRACE_O_EXITKILL;
 	sigset_t set;
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGCHLD);
@@ -255,6 +262,11 @@ void sp_tracer_close(struct sp_tracer *t)
 	sp_exits_close(t->exits);
 }
 
+void sp_tracer_outlived(struct sp_tracer *t)
+{
+	t->options = options;
+}
+
 /* To continue ourselves, whom nobody traces, is ESRCH for the kernel; a filter that refuses ptrace says EPERM first. */
 int sp_tracer_possible(struct sp_error *e)
 {
@@ -264,9 +276,6 @@ int sp_tracer_possible(struct sp_error *e)
 		e, EBUSY,
 		"already supervised: the filter of a job, or of another sandbox, is in force here and refuses ptrace");
 }
-
-static const unsigned long options =
-	PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
 
 static int refuse_to_seize(pid_t pid, int err, struct sp_error *e)
 {
@@ -286,8 +295,8 @@ static int prepare_one_shot(struct sp_tracer *t, struct sp_error *e)
 	return t->exits != NULL ? 0 : -e->err;
 }
 
-int sp_tracer_seize(struct sp_tracer *t, pid_t pid, struct sp_job *job, bool one_shot, struct sp_process **root,
-		    struct sp_error *e)
+static int seize_root(struct sp_tracer *t, pid_t pid, struct sp_job *job, bool one_shot, struct sp_process **root,
+		      struct sp_error *e)
 {
 	int err = one_shot ? prepare_one_shot(t, e) : 0;
 	if (err != 0)
@@ -302,18 +311,57 @@ int sp_tracer_seize(struct sp_tracer *t, pid_t pid, struct sp_job *job, bool one
 	task->process->one_shot = one_shot;
 	task->state = RUNNING;
 	task->traced = true;
-	if (ptrace(PTRACE_SEIZE, pid, NULL, options) != 0) {
+	if (ptrace(PTRACE_SEIZE, pid, NULL, t->options) != 0) {
 		err = errno;
 		sp_index_free_process(t->index, sp_index_remove(t->index, task));
 		return refuse_to_seize(pid, err, e);
 	}
+	*root = task->process;
+	return 0;
+}
+
+int sp_tracer_seize(struct sp_tracer *t, pid_t pid, struct sp_job *job, bool one_shot, struct sp_process **root,
+		    struct sp_error *e)
+{
+	int err = seize_root(t, pid, job, one_shot, root, e);
+	if (err != 0)
+		return err;
 	for (size_t i = 0; one_shot && i < ROOTS; i++)
 		if (t->roots[i] == 0) {
 			t->roots[i] = pid;
 			break;
 		}
-	*root = task->process;
 	return 0;
+}
+
+/* Of a process that is not what it was taken for, and has done nothing yet that we must know of. */
+static void unseize(struct sp_tracer *t, pid_t pid)
+{
+	int status;
+
+	(void)ptrace(PTRACE_INTERRUPT, pid, NULL, NULL);
+	while (waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status))
+		if (ptrace(PTRACE_DETACH, pid, NULL, status >> 16 == 0 ? (long)WSTOPSIG(status) : 0L) == 0)
+			break;
+	sp_index_free_process(t->index, sp_index_remove(t->index, sp_index_find(t->index, pid)));
+}
+
+int sp_tracer_seize_foreign(struct sp_tracer *t, pid_t pid, int pidfd, struct sp_job *job, bool one_shot,
+			    struct sp_process **root, struct sp_error *e)
+{
+	int err = seize_root(t, pid, job, one_shot, root, e);
+	if (err != 0)
+		return err;
+	/* Nobody else can reap what we trace: if it is there now, then it is whom we have seized. */
+	if (pidfd_send_signal(pidfd, 0, NULL, 0) != 0 && errno == ESRCH) {
+		unseize(t, pid);
+		return sp_fail(e, ESRCH, "process %d has ended", pid);
+	}
+	err = one_shot ? watch(t, *root) : 0;
+	if (err == 0)
+		return 0;
+	unseize(t, pid);
+	return sp_fail(e, -err, "the end of process %d could not be seen: %s", pid, strerror(-err));
 }
 
 void sp_tracer_abandon(struct sp_tracer *t, struct sp_process *root)
@@ -365,9 +413,9 @@ static bool is_reaped(const struct sp_process *process)
 	return fd == -ESRCH;
 }
 
-static int seize_task(struct sp_task *task)
+static int seize_task(const struct sp_tracer *t, struct sp_task *task)
 {
-	if (ptrace(PTRACE_SEIZE, task->tid, NULL, options) == 0) {
+	if (ptrace(PTRACE_SEIZE, task->tid, NULL, t->options) == 0) {
 		task->state = RUNNING;
 		task->traced = true;
 		return 0;
@@ -386,7 +434,7 @@ static int seize_task(struct sp_task *task)
 	return 0;
 }
 
-int sp_tracer_attach(struct sp_task *task)
+int sp_tracer_attach(const struct sp_tracer *t, struct sp_task *task)
 {
 	if (task->state != UNTRACED)
 		return 0;
@@ -394,12 +442,12 @@ int sp_tracer_attach(struct sp_task *task)
 		task->state = ENDED; /* whoever has its tid must be left alone */
 		return 0;
 	}
-	return seize_task(task);
+	return seize_task(t, task);
 }
 
 int sp_tracer_interrupt(struct sp_tracer *t, struct sp_task *task)
 {
-	int err = sp_tracer_attach(task);
+	int err = sp_tracer_attach(t, task);
 
 	if (err != 0 || task->state != RUNNING)
 		return err;
@@ -1218,8 +1266,8 @@ static void on_lingerers(uv_timer_t *timer)
 
 int sp_tracer_let_fork(struct sp_tracer *t, struct sp_task *task)
 {
-	int err =
-		task->state == UNTRACED ? seize_task(task) : 0; /* it was looked at just now: sp_tracer_find_caller() */
+	int err = task->state == UNTRACED ? seize_task(t, task)
+					  : 0; /* it was looked at just now: sp_tracer_find_caller() */
 
 	if (err == 0 && task->state != ENDED)
 		linger(t, task);

@@ -50,14 +50,23 @@ struct sp_tracer_ops {
 /* Closes the tracer's handles; it is freed by the loop. No task may be left in the index. */
 void sp_tracer_close(struct sp_tracer *tracer);
 
+/* From now on nobody whom we begin to trace is killed when we die (no PTRACE_O_EXITKILL): for a supervisor that comes back. */
+void sp_tracer_outlived(struct sp_tracer *tracer);
+
 /* 0; or -EBUSY with a sentence: we are in somebody's job ourselves. */
 [[nodiscard]] int sp_tracer_possible(struct sp_error *e);
 
 /* Starts to trace pid, a single-threaded child that has not run its own program yet, as the root of a job. The task is in
- * the index afterwards and goes on running. If we die, the kernel kills it and all its descendants (PTRACE_O_EXITKILL).
+ * the index afterwards and goes on running. If we die, the kernel kills it and all its descendants (PTRACE_O_EXITKILL), unless
+ * sp_tracer_outlived() was called.
  * 0, or -errno with a sentence (EPERM: already traced, or Yama forbids it). */
 [[nodiscard]] int sp_tracer_seize(struct sp_tracer *tracer, pid_t pid, struct sp_job *job, bool one_shot,
 				  struct sp_process **root, struct sp_error *e);
+
+/* The same for a process that is somebody else's child, who will reap it. pidfd: of that process; if it turns out that pid is not
+ * this one any more, nobody is traced and nothing is killed. Besides the errors above: ESRCH (it has ended). */
+[[nodiscard]] int sp_tracer_seize_foreign(struct sp_tracer *tracer, pid_t pid, int pidfd, struct sp_job *job,
+					  bool one_shot, struct sp_process **root, struct sp_error *e);
 
 /* Kills a root that has not run its program yet, waits for its end, and forgets it. */
 void sp_tracer_abandon(struct sp_tracer *tracer, struct sp_process *root);
@@ -81,7 +90,7 @@ void sp_tracer_kill(const struct sp_process *process);
 
 /* From now on the task is traced, if it was not. 0, also when it is dead already; or -errno (one-shot only, EPERM: somebody else
  * traces it, or it has made itself undumpable). */
-[[nodiscard]] int sp_tracer_attach(struct sp_task *task);
+[[nodiscard]] int sp_tracer_attach(const struct sp_tracer *tracer, struct sp_task *task);
 
 /* One-shot tracking, for notifications. Who sends this one: a thread may not be known yet. NULL: not of ours. */
 struct sp_task *sp_tracer_find_caller(struct sp_tracer *tracer, pid_t tid);

@@ -18,7 +18,7 @@ static int fake_interrupt(struct sp_tracer *tracer, struct sp_task *task);
 static bool fake_sleeps_killably(const struct sp_task *task);
 static void fake_release(struct sp_tracer *tracer, struct sp_task *task);
 static void fake_kill(const struct sp_process *process);
-static int fake_attach(struct sp_task *task);
+static int fake_attach(const struct sp_tracer *tracer, struct sp_task *task);
 static int fake_find_threads(struct sp_tracer *tracer, struct sp_process *process);
 static bool fake_has_one_thread(const struct sp_process *process);
 static int fake_syscall_result(const struct sp_task *task, long *call, long *result);
@@ -131,8 +131,9 @@ static void fake_kill(const struct sp_process *process)
 	w.killed = true;
 }
 
-static int fake_attach(struct sp_task *task)
+static int fake_attach(const struct sp_tracer *tracer, struct sp_task *task)
 {
+	(void)tracer;
 	(void)task;
 	return w.attach;
 }

@@ -679,7 +679,7 @@ static void make_ended(struct scene *c)
 	struct sp_task *thread = sp_index_add(c->stage->index, c->actor.thread);
 	cr_assert_not_null(thread);
 	cr_assert_eq(sp_index_place(c->stage->index, thread, subject(c)->process, NULL, NULL, 0, subject(c)), 0);
-	cr_assert_eq(sp_tracer_attach(thread), 0);
+	cr_assert_eq(sp_tracer_attach(t, thread), 0);
 	cr_assert_eq(thread->state, RUNNING);
 	tell(c->actor.leader_pipe, 'x');
 	await_letter(c->subject, "Z");
