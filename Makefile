@@ -12,6 +12,8 @@ BINDIR ?= $(PREFIX)/bin
 SBINDIR ?= $(PREFIX)/sbin
 DATADIR ?= $(PREFIX)/share
 MANDIR ?= $(PREFIX)/share/man
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 POLICYDIR ?= $(PREFIX)/share/sallyport/policies
 PLUGINDIR ?= $(PREFIX)/lib/sallyport/plugins
 CFLAGS ?= -O2 -g
@@ -24,7 +26,7 @@ BUILD := build$(if $(VARIANT),/$(subst $() ,-,$(VARIANT)))
 
 # What Debian 12 calls the things we need. `make run` and `make test` install what is missing.
 BUILD_PACKAGES := gcc libc6-dev make pkg-config libseccomp-dev libuv1-dev libnl-3-dev libsqlite3-dev libcyaml-dev \
-	libyaml-dev libjansson-dev libcap-dev $(if $(findstring clang,$(CC)),clang)
+	libyaml-dev libjansson-dev libcap-dev libsystemd-dev $(if $(findstring clang,$(CC)),clang)
 RUN_PACKAGES := curl
 TEST_PACKAGES := libcriterion-dev gdb strace
 LIVENESS_PACKAGES := bc binutils bsdutils debhelper default-jdk-headless dpkg-dev expect fakeroot gdb git golang-go \
@@ -65,7 +67,9 @@ inside = $(or $(if $(filter -lpthread -ldl -lrt -lm,$(1)),,$(if $(filter -l%,$(1
 PROGRAM_LIBS := $(if $(SHARED)$(SANITIZE),$(LIBS),$(foreach word,$(LIBS),$(call inside,$(word))) -lm)
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-ENGINE := $(call objects,$(filter-out daemon/main.c daemon/self/before_main.c,$(shell find daemon proto -name '*.c')))
+# What only the service has: its configuration, and what it tells systemd.
+SERVICE := $(call objects,daemon/main.c daemon/service/journal.c)
+ENGINE := $(call objects,$(filter-out daemon/main.c daemon/service/journal.c daemon/self/before_main.c,$(shell find daemon proto -name '*.c')))
 # What protects a program before its main. Not in the library: tests link that, and must be traced by their leak checker.
 BEFORE_MAIN := $(call objects,daemon/self/before_main.c)
 CLIENT := $(call objects,$(wildcard client/*.c))
@@ -108,9 +112,9 @@ $(BUILD)/sallyport: $(CLIENT) $(BEFORE_MAIN) $(BUILD)/libsallyport.a
 	$(call say,LD,$@)
 	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(PROGRAM_LIBS)
 
-$(BUILD)/sallyportd: $(BUILD)/obj/daemon/main.o $(BEFORE_MAIN) $(BUILD)/libsallyport.a
+$(BUILD)/sallyportd: $(SERVICE) $(BEFORE_MAIN) $(BUILD)/libsallyport.a
 	$(call say,LD,$@)
-	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(PROGRAM_LIBS)
+	$(quiet)$(LINK) $(SANITIZER) -o $@ $^ $(PROGRAM_LIBS) -lsystemd
 
 $(BUILD)/tests/unit: $(UNIT) $(BUILD)/libsallyport.a
 	@mkdir -p $(@D)
@@ -254,6 +258,10 @@ install: ## into PREFIX (/usr/local), SYSCONFDIR (/etc), below DESTDIR if that i
 	install -D -m 644 completions/sallyport.bash '$(DESTDIR)$(DATADIR)/bash-completion/completions/sallyport'
 	install -D -m 644 completions/_sallyport '$(DESTDIR)$(DATADIR)/zsh/site-functions/_sallyport'
 	install -D -m 644 completions/sallyport.fish '$(DESTDIR)$(DATADIR)/fish/vendor_completions.d/sallyport.fish'
+	install -d '$(DESTDIR)$(UNITDIR)' '$(DESTDIR)$(TMPFILESDIR)'
+	sed 's,@SBINDIR@,$(SBINDIR),' systemd/sallyportd.service >'$(DESTDIR)$(UNITDIR)/sallyportd.service'
+	install -m 644 systemd/sallyportd.socket '$(DESTDIR)$(UNITDIR)'
+	install -m 644 systemd/sallyportd.tmpfiles '$(DESTDIR)$(TMPFILESDIR)/sallyportd.conf'
 	for page in docs/*.[1-8]; do install -D -m 644 -t "$(DESTDIR)$(MANDIR)/man$${page##*.}" "$$page" || exit; done
 
 deps: ## the Debian packages for building and testing: installed as root, named otherwise

@@ -5,6 +5,7 @@
 #include "engine.h"
 #include "prompt.h"
 #include "self/harden.h"
+#include "service.h"
 #include "util/cleanup.h"
 
 #include <errno.h>
@@ -26,6 +27,8 @@ enum { EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127, EXIT_BY_SIGNAL = 128 };
 struct options {
 	const char *policy, *audit;
 	bool kill_leftovers, explain, ask_elsewhere;
+	bool by_service, detach; /* sallyportd is the supervisor */
+	const char *socket;
 	bool tracking_given; /* otherwise the policy says */
 	enum sp_tracking tracking;
 	char **command;
@@ -67,6 +70,8 @@ static const char usage[] =
 	"                           them (default) or kill them\n"
 	"      --ask WHERE          where a person is asked, if the policy does: on the terminal (default)\n"
 	"                           or elsewhere, by sallyport approve\n"
+	"      --daemon[=SOCKET]    sallyportd supervises COMMAND; POLICY is then a name that its rules grant\n"
+	"      --detach             with --daemon: print the name of the job and leave it alone\n"
 	"      --explain            first say what became of each stage of the launch\n"
 	"      --help               this text\n"
 	"\n"
@@ -84,6 +89,24 @@ static int fail(const struct sp_error *e)
 	return SP_EXIT_FAILURE;
 }
 
+static void mind_children(struct run *r);
+
+static int by_service(struct run *r, const char *file)
+{
+	mind_children(r);
+	const struct sp_service_run run = {
+		.socket = r->options.socket,
+		.policy = r->options.policy,
+		.file = file,
+		.command = r->options.command,
+		.detach = r->options.detach,
+		.kill_leftovers = r->options.kill_leftovers,
+		.mask = r->original_mask,
+		.ignore_sigchld = r->sigchld_was_ignored,
+	};
+	return sp_run_by_service(&run);
+}
+
 int sp_cmd_run(int argc, char **argv)
 {
 	struct run r = {.status = SP_EXIT_FAILURE};
@@ -95,7 +118,7 @@ int sp_cmd_run(int argc, char **argv)
 	int parsed = parse(argc, argv, &r.options);
 	if (parsed >= 0)
 		return parsed;
-	if (sp_policy_load(r.options.policy, &policy, &e) != 0)
+	if (!r.options.by_service && sp_policy_load(r.options.policy, &policy, &e) != 0)
 		return fail(&e);
 	int err = find_program(r.options.command[0], file);
 	if (err != 0) {
@@ -107,6 +130,8 @@ int sp_cmd_run(int argc, char **argv)
 	sigset_t all;
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &r.original_mask);
+	if (r.options.by_service)
+		return by_service(&r, file);
 	if (sp_audit_open(r.options.audit, &audit, &e) != 0)
 		return fail(&e);
 	err = supervise(&r, policy, audit, file, &e);
@@ -130,7 +155,7 @@ static int refuse(const char *format, const char *word)
 /* -1: go on; otherwise the exit status. */
 static int parse(int argc, char **argv, struct options *o)
 {
-	enum { AUDIT = 256, TRACKING, LEFTOVERS, ASK, EXPLAIN, HELP };
+	enum { AUDIT = 256, TRACKING, LEFTOVERS, ASK, EXPLAIN, DAEMON, DETACH, HELP };
 	static const struct option options[] = {
 		{"policy", required_argument, NULL, 'p'},
 		{"audit", required_argument, NULL, AUDIT},
@@ -138,6 +163,8 @@ static int parse(int argc, char **argv, struct options *o)
 		{"leftovers", required_argument, NULL, LEFTOVERS},
 		{"ask", required_argument, NULL, ASK},
 		{"explain", no_argument, NULL, EXPLAIN},
+		{"daemon", optional_argument, NULL, DAEMON},
+		{"detach", no_argument, NULL, DETACH},
 		{"help", no_argument, NULL, HELP},
 		{0},
 	};
@@ -168,6 +195,13 @@ static int parse(int argc, char **argv, struct options *o)
 			if (!o->ask_elsewhere && strcmp(optarg, "terminal") != 0)
 				return refuse("--ask %s: expected terminal or elsewhere", optarg);
 			break;
+		case DAEMON:
+			o->by_service = true;
+			o->socket = optarg;
+			break;
+		case DETACH:
+			o->detach = true;
+			break;
 		case EXPLAIN:
 			o->explain = true;
 			break;
@@ -183,6 +217,10 @@ static int parse(int argc, char **argv, struct options *o)
 	if (optind >= argc)
 		return refuse("%s", "no command was given");
 	o->command = argv + optind;
+	if (o->detach && !o->by_service)
+		return refuse("%s needs --daemon", "--detach");
+	if (o->by_service && (o->audit != NULL || o->tracking_given || o->explain))
+		return refuse("%s: the audit trail, tracking and explanations are the service's", "--daemon");
 	return -1;
 }
 

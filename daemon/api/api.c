@@ -2,6 +2,7 @@
 #include "api/api.h"
 
 #include "api/approvals.h"
+#include "api/attach.h"
 #include "api/jobs.h"
 #include "api/log.h"
 #include "api/peer.h"
@@ -17,10 +18,9 @@ static const struct part {
 	void *(*start)(struct sp_server *server, const struct sp_api_plan *plan);
 	void (*end)(void *part); /* before the server is closed; NULL is fine */
 } parts[] = {
-	{sp_api_jobs_new, sp_api_jobs_free},
-	{sp_api_log_new, sp_api_log_free},
-	{sp_api_policies_new, sp_api_policies_free},
-	{sp_api_approvals_new, sp_api_approvals_free},
+	{sp_api_jobs_new, sp_api_jobs_free},         {sp_api_log_new, sp_api_log_free},
+	{sp_api_policies_new, sp_api_policies_free}, {sp_api_approvals_new, sp_api_approvals_free},
+	{sp_api_attach_new, sp_api_attach_free},
 };
 
 enum { PARTS = sizeof parts / sizeof *parts };
@@ -49,6 +49,14 @@ static bool may(const struct sp_peer *peer, const char *method, const struct sp_
 	return asked->may == NULL || asked->may(peer, method, job, asked->context);
 }
 
+static void denied(const struct sp_peer *peer, const char *method, const struct sp_job *job, void *context)
+{
+	const struct sp_server_settings *asked = &((const struct sp_api *)context)->plan.settings;
+
+	if (asked->denied != NULL)
+		asked->denied(peer, method, job, asked->context);
+}
+
 static bool start_all(struct sp_api *api)
 {
 	for (size_t i = 0; i < PARTS; i++) {
@@ -69,6 +77,7 @@ struct sp_api *sp_api_new(const struct sp_api_plan *plan)
 	struct sp_server_settings settings = plan->settings;
 	settings.welcome = is_welcome;
 	settings.may = may;
+	settings.denied = denied;
 	settings.context = api;
 	api->server = sp_server_new(plan->loop, &settings);
 	if (api->server != NULL && start_all(api))

@@ -8,11 +8,15 @@
 #include "engine.h"
 
 struct sp_api;
+struct sp_policy;
 
 struct sp_api_plan {
 	uv_loop_t *loop;
 	struct sp_engine *engine;
 	bool embedded; /* the supervisor is `sallyport run`: it answers its own user and root, and ends with its job */
+	/* The service only. The policy of that name (NULL: the usual one), which stays the owner's; NULL: there is none for this peer. */
+	const struct sp_policy *(*policy)(const char *name, const struct sp_peer *peer, void *context);
+	void (*attached)(struct sp_job *job, void *context); /* a program was taken over. May be NULL */
 	/* The server's, but for welcome: who is inside a job is never answered. */
 	struct sp_server_settings settings;
 };

@@ -594,8 +594,12 @@ bool sp_call_would_may(const struct sp_call *call, const struct sp_job *job)
 
 bool sp_call_may(struct sp_call *call, const struct sp_job *job)
 {
+	const struct connection *c = call->connection;
+	const struct sp_server_settings *settings = &c->server->settings;
 	const bool may = sp_call_would_may(call, job);
 
+	if (!may && settings->denied != NULL)
+		settings->denied(&c->peer, call->method, job, settings->context);
 	if (!may)
 		fail_with(call, SP_PERMISSION_DENIED, NULL, NULL);
 	return may;

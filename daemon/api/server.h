@@ -40,6 +40,8 @@ struct sp_server_settings {
 	/* May it call that method, and do that to this job? job NULL: asked before any call but those of org.varlink.service; a
 	 * method that is about a job asks again, with it. NULL: everything. */
 	bool (*may)(const struct sp_peer *peer, const char *method, const struct sp_job *job, void *context);
+	/* A call was failed since the answer was no. May be NULL */
+	void (*denied)(const struct sp_peer *peer, const char *method, const struct sp_job *job, void *context);
 	void *context;
 };
 

@@ -118,7 +118,7 @@ Test(front_door, closed_descriptors_stay_closed_and_unused)
 	cr_assert_gt(sp_sql_number(&lab, "SELECT count(*) FROM execs"), 0);
 }
 
-Test(front_door, daemon_says_that_it_is_not_there_yet)
+Test(front_door, daemon_refuses_what_it_does_not_know)
 {
 	static const char *const words[] = {"--foreground", "start", "--help --version"};
 	cleanup_lab struct sp_lab lab;
@@ -129,7 +129,7 @@ Test(front_door, daemon_says_that_it_is_not_there_yet)
 
 		sp_assert_ended(&outcome, 125, words[i]);
 		assert_one_line(text(&outcome.err));
-		cr_assert_not_null(strstr(text(&outcome.err), "sallyport run"));
+		cr_assert_not_null(strstr(text(&outcome.err), "sallyportd --help"));
 	}
 }
 
