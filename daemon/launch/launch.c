@@ -135,6 +135,9 @@ int sp_launch_fork(const struct sp_launch *launch, struct sp_launched *launched,
 
 void sp_launch_let_init_go(struct sp_launched *launched)
 {
+	/* To close it is not enough: the child of another launch, forked meanwhile and not at its exec yet, has a copy. */
+	if (launched->wire >= 0)
+		(void)shutdown(launched->wire, SHUT_RDWR);
 	sp_close_fd(&launched->wire);
 	launched->wire = -1;
 }

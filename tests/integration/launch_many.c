@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { JOBS = 200, NOBODY = 65534 };
@@ -174,4 +175,53 @@ Test(launch_many, control)
 	cr_assert_geq(run_many(sp_program(&lab, "inmate"),
 			       "{version: 1, exec: {default: allow}, launch: {close_fds: false}} # %d"),
 		      JOBS * (JOBS - 1));
+}
+
+/* A copy of all our descriptors, as the child of another launch has it before its exec. */
+static pid_t fork_a_copy(int *end)
+{
+	int pipes[2];
+	char byte;
+
+	cr_assert_eq(pipe(pipes), 0);
+	const pid_t copy = fork();
+	if (copy == 0) {
+		(void)close(pipes[1]);
+		(void)!read(pipes[0], &byte, 1);
+		_exit(0);
+	}
+	cr_assert_gt(copy, 0);
+	(void)close(pipes[0]);
+	*end = pipes[1];
+	return copy;
+}
+
+/* The init of a job ends with the job, whoever else has a copy of what tells it to. */
+ParameterizedTestParameters(launch_many, ends_beside_a_copy)
+{
+	return sp_each_who_of(1);
+}
+ParameterizedTest(int *parameter, launch_many, ends_beside_a_copy)
+{
+	static const char launch[] =
+		"{version: 1, exec: {default: allow}, launch: {namespaces: [user, pid, mount], pass_fds: [%d]}}";
+	cleanup_lab struct sp_lab lab;
+	struct many *m = calloc(1, sizeof *m);
+	int end;
+
+	cr_assert_not_null(m);
+	sp_lab_open(&lab, SP_WHO(*parameter));
+	m->program = sp_program(&lab, "inmate");
+	become(lab.who);
+	open_many(m, launch);
+	start(m, 0);
+	const pid_t copy = fork_a_copy(&end);
+	(void)alarm(30); /* what is waited for would never come */
+	(void)uv_run(&m->loop, UV_RUN_DEFAULT);
+	cr_assert_eq(m->left, 0);
+	close_many(m);
+	(void)alarm(0);
+	(void)close(end);
+	(void)waitpid(copy, NULL, 0);
+	free(m);
 }
