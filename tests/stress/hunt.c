@@ -96,6 +96,12 @@ void sp_quarry_forget(struct sp_quarry *quarry, pid_t pid)
 	(void)atomic_fetch_and(&quarry->doomed[pid / 64], ~(1UL << (pid % 64)));
 }
 
+void sp_quarry_forget_all(struct sp_quarry *quarry)
+{
+	for (size_t i = 0; i < sizeof quarry->doomed / sizeof *quarry->doomed; i++)
+		atomic_store(&quarry->doomed[i], 0);
+}
+
 void sp_hunt_begin(const struct sp_rig *rig, struct sp_quarry *quarry, unsigned long wanted, enum sp_plant plant)
 {
 	hunt.rig = rig;

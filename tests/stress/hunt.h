@@ -23,6 +23,8 @@ struct sp_quarry {
 /* Takes pid as one that the caller is about to kill. False: enough are dead, or somebody has killed it before. */
 bool sp_quarry_take(struct sp_quarry *quarry, pid_t pid);
 void sp_quarry_forget(struct sp_quarry *quarry, pid_t pid);
+/* The end of who is not traced is not seen here, and its pid comes again. */
+void sp_quarry_forget_all(struct sp_quarry *quarry);
 
 /* What is deliberately got wrong, to show that it is found. */
 enum sp_plant {

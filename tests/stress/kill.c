@@ -80,6 +80,8 @@ struct totals {
 	unsigned long jobs, not_started;
 };
 
+enum { HUNGRY = 3 }; /* seconds without a kill: who is left has the pid of somebody who was killed */
+
 struct supervisor {
 	const struct options *options;
 	const struct place *place;
@@ -94,6 +96,8 @@ struct supervisor {
 	int stop_word; /* closed: the prey stops */
 	bool stopping;
 	unsigned idle_ticks;
+	unsigned hungry_ticks; /* nobody was killed for so long */
+	long last_left;
 	uint64_t last_progress;
 	unsigned failures;
 	struct totals totals;
@@ -319,8 +323,15 @@ static void on_watchdog(uv_timer_t *timer)
 	const uint64_t progress = sp_tracer_stats(s->rig.tracer).events;
 
 	s->idle_ticks = progress == s->last_progress && s->stopping ? s->idle_ticks + 1 : 0;
-	if (!s->stopping)
+	if (!s->stopping) {
+		const long left = atomic_load(&s->quarry->left);
+
 		s->idle_ticks = 0;
+		s->hungry_ticks = left == s->last_left ? s->hungry_ticks + 1 : 0;
+		s->last_left = left;
+		if (s->hungry_ticks > 0 && s->hungry_ticks % HUNGRY == 0)
+			sp_quarry_forget_all(s->quarry);
+	}
 	s->last_progress = progress;
 	if (s->idle_ticks < s->options->deadline)
 		return;
