@@ -3,7 +3,6 @@
 #include "log_export.h"
 
 #include "util/cleanup.h"
-#include "util/printable.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -29,14 +28,9 @@ static void print_line(FILE *out, const char *text)
 /* Text from a policy may have anything in it. */
 static void print_safe_line(FILE *out, const char *text)
 {
-	cleanup_free char *safe = NULL;
-	size_t size;
-	FILE *memory = open_memstream(&safe, &size);
+	cleanup_free char *safe = log_export_safe(text);
 
-	if (memory == NULL)
-		return;
-	sp_print_safe(memory, text, strlen(text));
-	if (fclose(memory) == 0)
+	if (safe != NULL)
 		print_line(out, safe);
 }
 

@@ -157,6 +157,18 @@ int log_export(const struct log_view *view, const struct log_export *to, void *d
 	return ret;
 }
 
+char *log_export_safe(const char *text)
+{
+	cleanup_free char *safe = NULL;
+	size_t size;
+	FILE *out = open_memstream(&safe, &size);
+
+	if (out == NULL)
+		return NULL;
+	sp_print_safe(out, text, strlen(text));
+	return fclose(out) == 0 ? sp_steal_ptr(safe) : NULL;
+}
+
 FILE *log_export_open(const char *file, struct sp_error *e)
 {
 	FILE *out = strcmp(file, "-") == 0 ? stdout : fopen(file, "we");

@@ -20,6 +20,9 @@ struct log_export {
 /* 0, or -errno with a sentence; what a function returned: -EIO. */
 [[nodiscard]] int log_export(const struct log_view *view, const struct log_export *to, void *data, struct sp_error *e);
 
+/* A copy that is safe to show (printable.h), which text from a policy need not be; freed by the caller. NULL: out of memory. */
+char *log_export_safe(const char *text);
+
 /* file "-": standard output, which is not closed. NULL with a sentence. */
 FILE *log_export_open(const char *file, struct sp_error *e);
 [[nodiscard]] int log_export_close(FILE *out, const char *file, struct sp_error *e);

@@ -6,7 +6,6 @@
 #include "log_export.h"
 
 #include "util/cleanup.h"
-#include "util/printable.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -54,15 +53,10 @@ static void put_bytes(FILE *out, unsigned field, const char *bytes, size_t size)
 /* A string field must be UTF-8. */
 static void put_text(FILE *out, unsigned field, const char *text)
 {
-	cleanup_free char *safe = NULL;
-	size_t size;
-	FILE *memory = open_memstream(&safe, &size);
+	cleanup_free char *safe = log_export_safe(text);
 
-	if (memory == NULL)
-		return;
-	sp_print_safe(memory, text, strlen(text));
-	if (fclose(memory) == 0)
-		put_bytes(out, field, safe, size);
+	if (safe != NULL)
+		put_bytes(out, field, safe, strlen(safe));
 }
 
 static FILE *begin_message(struct message *message)
