@@ -420,27 +420,38 @@ static void take_name(void)
 	memcpy((void *)start, name, sizeof name);
 }
 
+/* Nothing of the supervisor is left to us but our end of the wire, and nobody may look at what we were forked with. */
+static void keep_only(int wire)
+{
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	if (wire > 0)
+		(void)close_range(0, (unsigned)wire - 1, 0);
+	(void)close_range((unsigned)wire + 1, ~0u, 0);
+}
+
+static void await_end(int wire)
+{
+	char byte;
+
+	while (read(wire, &byte, 1) > 0)
+		continue;
+}
+
 /* Pid 1: its children, all that lose their parents, are reaped by the kernel since it ignores their ends; it ends with the
  * supervisor's end of the wire, and the kernel ends everybody else with it. It never runs a program: it can only read, write
  * and exit. What it holds of the supervisor's memory is closed to the job: not dumpable, and of an address space that belongs
  * to the namespace above. */
 [[gnu::noreturn]] static void be_init(int wire)
 {
-	char byte;
-
 	/* Where the root is that a new one takes the place of: so that we go along, and hold nothing of the old one. */
 	(void)!chdir("/");
 	(void)signal(SIGCHLD, SIG_IGN);
 	take_name();
-	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	if (wire > 0)
-		(void)close_range(0, (unsigned)wire - 1, 0);
-	(void)close_range((unsigned)wire + 1, ~0u, 0);
+	keep_only(wire);
 	if (only_read_and_exit() != 0)
 		_exit(EPERM);
 	(void)!write(wire, "i", 1); /* no program runs before this has been heard */
-	while (read(wire, &byte, 1) > 0)
-		continue;
+	await_end(wire);
 	(void)syscall(SYS_exit, 0); /* exit_group(2) is not allowed */
 	__builtin_unreachable();
 }
@@ -448,15 +459,9 @@ static void take_name(void)
 /* Nothing more to do; but to end takes a while, on a CPU that the program would have to wait for. So we end with the job. */
 [[gnu::noreturn]] static void stand_aside(int wire)
 {
-	char byte;
-
 	(void)!chdir("/");
-	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	if (wire > 0)
-		(void)close_range(0, (unsigned)wire - 1, 0);
-	(void)close_range((unsigned)wire + 1, ~0u, 0);
-	while (read(wire, &byte, 1) > 0)
-		continue;
+	keep_only(wire);
+	await_end(wire);
 	_exit(0);
 }
 
