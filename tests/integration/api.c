@@ -1,7 +1,6 @@
 /* The interface of a running supervisor, by its socket: what it answers, whom it answers, and that nobody who talks to it can
  * harm it or its job. */
-#include "caller.h"
-#include "harness.h"
+#include "talk.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,52 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define cleanup_caller sp_cleanup(sp_caller_close)
-#define cleanup_reply sp_cleanup(sp_reply_release)
-
-/* ---- a job, and its socket ---- */
-
-static const char *runtime_directory(struct sp_lab *lab)
-{
-	const uid_t user = geteuid() != 0 ? geteuid() : 65534;
-
-	return lab->who == SP_WHO_ROOT && geteuid() == 0 ? "/run/sallyport" : sp_text(lab, "/tmp/sallyport-%u", user);
-}
-
-/* The socket of that supervisor, once it is there: tried until somebody of that pid listens. */
-static const char *await_socket(struct sp_lab *lab, const struct sp_child *child)
-{
-	const char *place = runtime_directory(lab);
-
-	for (;;) {
-		cleanup_directory DIR *directory = opendir(place);
-
-		for (const struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
-			cleanup_caller struct sp_caller caller = {.socket = -1};
-			const char *path = sp_text(lab, "%s/%s", place, entry->d_name);
-
-			if (strlen(entry->d_name) == 16 && sp_caller_open(&caller, path) == 0 &&
-			    sp_caller_peer(&caller) == child->pid)
-				return path;
-		}
-		cr_assert_lt(sp_deadline(0), child->deadline, "no socket");
-		(void)poll(NULL, 0, 5);
-	}
-}
-
-static const char *job_of(const char *path)
-{
-	return strrchr(path, '/') + 1;
-}
-
-static struct sp_child start(struct sp_lab *lab, const char *script)
-{
-	struct sp_child child = sp_start(lab, NULL, sp_supervised_argv(lab, sp_argv("sh", "-c", script)));
-
-	cr_assert(sp_await_text(&child, "ready"), "%.2000s", child.err_buffer.data);
-	return child;
-}
-
 /* It lives on, and ends as it would have. */
 static void assert_unharmed(struct sp_child *child)
 {
@@ -73,38 +26,9 @@ static void assert_unharmed(struct sp_child *child)
 
 #define LISTENS "echo ready; read line; /bin/echo said $line; exit 7"
 
-static struct sp_caller call_up(const char *path)
-{
-	const int64_t deadline = sp_deadline(60);
-	struct sp_caller caller;
-	int err;
-
-	/* -EAGAIN: so many are before us. */
-	while ((err = sp_caller_open(&caller, path)) == -EAGAIN && sp_deadline(0) < deadline)
-		continue;
-	cr_assert_eq(err, 0, "%s", strerror(-err));
-	caller.patience = 30000;
-	return caller;
-}
-
-/* Of a call that succeeds: the reply's parameters. */
-static struct sp_reply ask(struct sp_caller *caller, const char *method, json_t *parameters)
-{
-	struct sp_reply reply;
-	int err = sp_caller_call(caller, method, parameters, &reply);
-
-	cr_assert_eq(err, 0, "%s: %s", method, strerror(-err));
-	cr_assert_null(reply.error, "%s: %s", method, reply.error);
-	return reply;
-}
-
 static void assert_fails(struct sp_caller *caller, const char *method, json_t *parameters, const char *error)
 {
-	cleanup_reply struct sp_reply reply;
-	int err = sp_caller_call(caller, method, parameters, &reply);
-
-	cr_assert_eq(err, 0, "%s: %s", method, strerror(-err));
-	cr_assert_str_eq(reply.error != NULL ? reply.error : "no error", error, "%s", method);
+	cleanup_reply struct sp_reply reply = sp_ask_in_vain(caller, method, parameters, error);
 }
 
 static json_int_t number(const json_t *object, const char *key)
@@ -127,16 +51,16 @@ static const char *text(const json_t *object, const char *key)
 
 sp_lab_test(api, describes_itself)
 {
-	struct sp_child child = start(lab, LISTENS);
-	cleanup_caller struct sp_caller caller = call_up(await_socket(lab, &child));
-	cleanup_reply struct sp_reply info = ask(&caller, "org.varlink.service.GetInfo", NULL);
+	struct sp_child child = sp_start_ready(lab, LISTENS);
+	cleanup_caller struct sp_caller caller = sp_call_up(sp_await_socket(lab, &child));
+	cleanup_reply struct sp_reply info = sp_ask(&caller, "org.varlink.service.GetInfo", NULL);
 	const json_t *names = json_object_get(info.parameters, "interfaces");
 
 	cr_assert_str_eq(text(info.parameters, "product"), "sallyport");
 	cr_assert_str_eq(json_string_value(json_array_get(names, 0)), "org.varlink.service");
 	cr_assert_str_eq(json_string_value(json_array_get(names, 1)), "io.sallyport");
-	cleanup_reply struct sp_reply described = ask(&caller, "org.varlink.service.GetInterfaceDescription",
-						      json_pack("{ss}", "interface", "io.sallyport"));
+	cleanup_reply struct sp_reply described = sp_ask(&caller, "org.varlink.service.GetInterfaceDescription",
+							 json_pack("{ss}", "interface", "io.sallyport"));
 	cr_assert_not_null(strstr(text(described.parameters, "description"), "\nmethod List() -> (jobs: []Job)\n"));
 
 	assert_fails(&caller, "org.varlink.service.GetInterfaceDescription", json_pack("{ss}", "interface", "no.such"),
@@ -159,13 +83,14 @@ sp_lab_test(api, describes_itself)
 
 sp_lab_test(api, lists_and_inspects)
 {
-	struct sp_child child = start(lab, "/bin/true; /bin/false; sh -c 'sleep 1000 & sleep 1000' & " LISTENS);
-	const char *path = await_socket(lab, &child);
-	cleanup_caller struct sp_caller caller = call_up(path);
-	cleanup_reply struct sp_reply list = ask(&caller, "io.sallyport.List", NULL);
+	struct sp_child child =
+		sp_start_ready(lab, "/bin/true; /bin/false; sh -c 'sleep 1000 & sleep 1000' & " LISTENS);
+	const char *path = sp_await_socket(lab, &child);
+	cleanup_caller struct sp_caller caller = sp_call_up(path);
+	cleanup_reply struct sp_reply list = sp_ask(&caller, "io.sallyport.List", NULL);
 	const json_t *job = json_array_get(json_object_get(list.parameters, "jobs"), 0);
 
-	cr_assert_str_eq(text(job, "job"), job_of(path));
+	cr_assert_str_eq(text(job, "job"), sp_job_of(path));
 	cr_assert_eq(number(job, "supervisor"), child.pid);
 	cr_assert_str_eq(text(job, "origin"), "embedded");
 	cr_assert_str_eq(json_string_value(json_array_get(json_object_get(job, "command"), 1)), "-c");
@@ -173,7 +98,7 @@ sp_lab_test(api, lists_and_inspects)
 	/* All of it is there once the two that sleep are. */
 	for (json_int_t processes = 0; processes != 4;) {
 		cleanup_reply struct sp_reply tree =
-			ask(&caller, "io.sallyport.Tree", json_pack("{ss}", "job", job_of(path)));
+			sp_ask(&caller, "io.sallyport.Tree", json_pack("{ss}", "job", sp_job_of(path)));
 		const json_t *array = json_object_get(tree.parameters, "processes");
 		const json_t *last = json_array_get(array, json_array_size(array) - 1);
 		const char *program = json_string_value(json_object_get(last, "program"));
@@ -189,18 +114,18 @@ sp_lab_test(api, lists_and_inspects)
 		}
 	}
 	cleanup_reply struct sp_reply inspected =
-		ask(&caller, "io.sallyport.Inspect", json_pack("{ss}", "job", job_of(path)));
+		sp_ask(&caller, "io.sallyport.Inspect", json_pack("{ss}", "job", sp_job_of(path)));
 	const json_t *counts = json_object_get(inspected.parameters, "counts");
 	const json_t *latency = json_object_get(inspected.parameters, "latency");
 	cr_assert_eq(number(counts, "execs"), 6, "sh, true, false, sh, sleep, sleep");
 	cr_assert_eq(number(counts, "processes"), 6);
 	cr_assert_eq(number(latency, "decisions"), 6);
 	cr_assert_gt(number(latency, "total_nanoseconds"), 0);
-	cleanup_reply struct sp_reply stats = ask(&caller, "io.sallyport.Stats", NULL);
+	cleanup_reply struct sp_reply stats = sp_ask(&caller, "io.sallyport.Stats", NULL);
 	cr_assert_eq(number(stats.parameters, "jobs"), 1);
 	cr_assert_eq(number(stats.parameters, "processes"), 4);
 	cleanup_reply struct sp_reply killed =
-		ask(&caller, "io.sallyport.Kill", json_pack("{ss}", "job", job_of(path)));
+		sp_ask(&caller, "io.sallyport.Kill", json_pack("{ss}", "job", sp_job_of(path)));
 	cleanup_outcome struct sp_outcome outcome = sp_finish(&child);
 	sp_assert_ended(&outcome, 128 + SIGKILL, "killed");
 }
@@ -209,15 +134,15 @@ sp_lab_test(api, lists_and_inspects)
 sp_lab_test(api, a_tree_of_many_pages)
 {
 	const long count = sp_size(300, 3000);
-	struct sp_child child = start(
+	struct sp_child child = sp_start_ready(
 		lab, sp_text(lab, "i=0; while [ $i -lt %ld ]; do sleep 1000 & i=$((i + 1)); done; " LISTENS, count));
-	const char *path = await_socket(lab, &child);
-	cleanup_caller struct sp_caller caller = call_up(path);
+	const char *path = sp_await_socket(lab, &child);
+	cleanup_caller struct sp_caller caller = sp_call_up(path);
 	json_int_t after = 0, seen = 0, last = 0;
 
 	do {
-		cleanup_reply struct sp_reply tree =
-			ask(&caller, "io.sallyport.Tree", json_pack("{ss sI}", "job", job_of(path), "after", after));
+		cleanup_reply struct sp_reply tree = sp_ask(
+			&caller, "io.sallyport.Tree", json_pack("{ss sI}", "job", sp_job_of(path), "after", after));
 		size_t i;
 		const json_t *process;
 
@@ -231,7 +156,7 @@ sp_lab_test(api, a_tree_of_many_pages)
 	} while (after != 0);
 	cr_assert_eq(seen, count + 1);
 	cleanup_reply struct sp_reply killed =
-		ask(&caller, "io.sallyport.Kill", json_pack("{ss}", "job", job_of(path)));
+		sp_ask(&caller, "io.sallyport.Kill", json_pack("{ss}", "job", sp_job_of(path)));
 	cleanup_outcome struct sp_outcome outcome = sp_finish(&child);
 	sp_assert_ended(&outcome, 128 + SIGKILL, "killed");
 }
@@ -240,14 +165,15 @@ sp_lab_test(api, a_tree_of_many_pages)
 
 sp_lab_test(api, wait_tells_how_it_ended)
 {
-	struct sp_child child = start(lab, LISTENS);
-	const char *path = await_socket(lab, &child);
-	cleanup_caller struct sp_caller waits = call_up(path), more = call_up(path);
+	struct sp_child child = sp_start_ready(lab, LISTENS);
+	const char *path = sp_await_socket(lab, &child);
+	cleanup_caller struct sp_caller waits = sp_call_up(path), more = sp_call_up(path);
 	cleanup_reply struct sp_reply reply, second;
 
-	cr_assert_eq(sp_caller_send(&waits, "io.sallyport.Wait", json_pack("{ss}", "job", job_of(path)), 0, NULL, 0),
+	cr_assert_eq(sp_caller_send(&waits, "io.sallyport.Wait", json_pack("{ss}", "job", sp_job_of(path)), 0, NULL, 0),
 		     0);
-	cr_assert_eq(sp_caller_send(&more, "io.sallyport.Wait", json_pack("{ss}", "job", job_of(path)), 0, NULL, 0), 0);
+	cr_assert_eq(sp_caller_send(&more, "io.sallyport.Wait", json_pack("{ss}", "job", sp_job_of(path)), 0, NULL, 0),
+		     0);
 	assert_unharmed(&child);
 	cr_assert_eq(sp_caller_receive(&waits, &reply), 0);
 	cr_assert_eq(number(json_object_get(reply.parameters, "status"), "exit"), 7);
@@ -266,18 +192,18 @@ sp_lab_test(api, freeze_and_thaw)
 
 	if (strcmp(sp_tracking(), "oneshot") == 0)
 		cr_skip_test("nobody is held there");
-	struct sp_child child = start(lab, script);
-	const char *path = await_socket(lab, &child), *count = sp_text(lab, "%s/count", lab->directory);
-	cleanup_caller struct sp_caller caller = call_up(path);
+	struct sp_child child = sp_start_ready(lab, script);
+	const char *path = sp_await_socket(lab, &child), *count = sp_text(lab, "%s/count", lab->directory);
+	cleanup_caller struct sp_caller caller = sp_call_up(path);
 	struct stat before, after;
 
 	for (int round = 0; round < 20; round++) {
 		cleanup_reply struct sp_reply frozen =
-			ask(&caller, "io.sallyport.Freeze", json_pack("{ss}", "job", job_of(path)));
+			sp_ask(&caller, "io.sallyport.Freeze", json_pack("{ss}", "job", sp_job_of(path)));
 		cr_assert_eq(number(frozen.parameters, "running"), 0);
 		cr_assert_eq(stat(count, &before), 0);
 		cleanup_reply struct sp_reply tree =
-			ask(&caller, "io.sallyport.Tree", json_pack("{ss}", "job", job_of(path)));
+			sp_ask(&caller, "io.sallyport.Tree", json_pack("{ss}", "job", sp_job_of(path)));
 		cr_assert_str_eq(text(json_array_get(json_object_get(tree.parameters, "processes"), 0), "state"),
 				 "frozen");
 		for (int i = 0; i < 50; i++) /* somebody else has had his turns meanwhile */
@@ -285,7 +211,7 @@ sp_lab_test(api, freeze_and_thaw)
 		cr_assert_eq(stat(count, &after), 0);
 		cr_assert_eq(after.st_size, before.st_size, "it wrote while it was frozen");
 		cleanup_reply struct sp_reply thawed =
-			ask(&caller, "io.sallyport.Thaw", json_pack("{ss}", "job", job_of(path)));
+			sp_ask(&caller, "io.sallyport.Thaw", json_pack("{ss}", "job", sp_job_of(path)));
 		do {
 			cr_assert_eq(stat(count, &after), 0);
 			cr_assert_lt(sp_deadline(0), child.deadline, "it does not go on");
@@ -298,13 +224,13 @@ sp_lab_test(api, a_frozen_job_can_be_killed)
 {
 	if (strcmp(sp_tracking(), "oneshot") == 0)
 		cr_skip_test("nobody is held there");
-	struct sp_child child = start(lab, "sh -c 'kill -STOP $$' & (while :; do /bin/true; done) & " LISTENS);
-	const char *path = await_socket(lab, &child);
-	cleanup_caller struct sp_caller caller = call_up(path);
+	struct sp_child child = sp_start_ready(lab, "sh -c 'kill -STOP $$' & (while :; do /bin/true; done) & " LISTENS);
+	const char *path = sp_await_socket(lab, &child);
+	cleanup_caller struct sp_caller caller = sp_call_up(path);
 	cleanup_reply struct sp_reply frozen =
-		ask(&caller, "io.sallyport.Freeze", json_pack("{ss}", "job", job_of(path)));
+		sp_ask(&caller, "io.sallyport.Freeze", json_pack("{ss}", "job", sp_job_of(path)));
 	cleanup_reply struct sp_reply killed =
-		ask(&caller, "io.sallyport.Kill", json_pack("{ss}", "job", job_of(path)));
+		sp_ask(&caller, "io.sallyport.Kill", json_pack("{ss}", "job", sp_job_of(path)));
 
 	cleanup_outcome struct sp_outcome outcome = sp_finish(&child);
 	sp_assert_ended(&outcome, 128 + SIGKILL, "killed");
@@ -313,7 +239,7 @@ sp_lab_test(api, a_frozen_job_can_be_killed)
 /* Again and again, until the job has ended; how often. */
 static long freeze_again_and_again(const char *path, const char *what)
 {
-	cleanup_caller struct sp_caller caller = call_up(path);
+	cleanup_caller struct sp_caller caller = sp_call_up(path);
 	long rounds = 0;
 
 	for (bool runs = true; runs; rounds++) {
@@ -321,8 +247,8 @@ static long freeze_again_and_again(const char *path, const char *what)
 		cleanup_reply struct sp_reply reply = {0};
 
 		/* Ended, NoSuchJob, or hung up: it is over. */
-		runs = sp_caller_call(&caller, methods[rounds % 2], json_pack("{ss}", "job", job_of(path)), &reply) ==
-			       0 &&
+		runs = sp_caller_call(&caller, methods[rounds % 2], json_pack("{ss}", "job", sp_job_of(path)),
+				      &reply) == 0 &&
 		       reply.error == NULL;
 		if (runs && rounds % 2 == 0)
 			cr_assert_eq(number(reply.parameters, "running"), 0, "%s: round %ld", what, rounds);
@@ -348,8 +274,9 @@ sp_lab_test(api, nobody_notices_a_freeze)
 	if (strcmp(sp_tracking(), "oneshot") == 0)
 		cr_skip_test("nobody is held there");
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		struct sp_child child = start(lab, sp_text(lab, "echo ready; read line; exec %s", rows[i].command));
-		const char *path = await_socket(lab, &child);
+		struct sp_child child =
+			sp_start_ready(lab, sp_text(lab, "echo ready; read line; exec %s", rows[i].command));
+		const char *path = sp_await_socket(lab, &child);
 
 		cr_assert_eq(write(child.input, "go on\n", 6), 6);
 		const long rounds = freeze_again_and_again(path, rows[i].command);
@@ -363,7 +290,8 @@ sp_lab_test(api, nobody_notices_a_freeze)
 
 static json_int_t count_state(struct sp_caller *caller, const char *path, const char *state)
 {
-	cleanup_reply struct sp_reply tree = ask(caller, "io.sallyport.Tree", json_pack("{ss}", "job", job_of(path)));
+	cleanup_reply struct sp_reply tree =
+		sp_ask(caller, "io.sallyport.Tree", json_pack("{ss}", "job", sp_job_of(path)));
 	json_int_t count = 0;
 	size_t i;
 	const json_t *process;
@@ -396,14 +324,14 @@ sp_lab_test(api, signals_and_job_control_of_a_frozen_job)
 
 	if (strcmp(sp_tracking(), "oneshot") == 0)
 		cr_skip_test("nobody is held there");
-	struct sp_child child = start(lab, script);
-	const char *path = await_socket(lab, &child), *seen = sp_text(lab, "%s/seen", lab->directory);
-	cleanup_caller struct sp_caller caller = call_up(path);
+	struct sp_child child = sp_start_ready(lab, script);
+	const char *path = sp_await_socket(lab, &child), *seen = sp_text(lab, "%s/seen", lab->directory);
+	cleanup_caller struct sp_caller caller = sp_call_up(path);
 	struct stat st;
 
 	await_state(&caller, &child, path, "stopped", 1);
 	cleanup_reply struct sp_reply frozen =
-		ask(&caller, "io.sallyport.Freeze", json_pack("{ss}", "job", job_of(path)));
+		sp_ask(&caller, "io.sallyport.Freeze", json_pack("{ss}", "job", sp_job_of(path)));
 	cr_assert_eq(sp_beside(lab,
 			       sp_argv("sh", "-c",
 				       "kill -CONT $(cat stopped); kill -USR1 $(cat runner); kill -STOP $(cat runner)"),
@@ -413,7 +341,7 @@ sp_lab_test(api, signals_and_job_control_of_a_frozen_job)
 		(void)poll(NULL, 0, 1);
 	cr_assert_neq(stat(seen, &st), 0, "somebody ran");
 	cleanup_reply struct sp_reply thawed =
-		ask(&caller, "io.sallyport.Thaw", json_pack("{ss}", "job", job_of(path)));
+		sp_ask(&caller, "io.sallyport.Thaw", json_pack("{ss}", "job", sp_job_of(path)));
 	/* The runner is stopped now, and the other one has ended. */
 	await_state(&caller, &child, path, "stopped", 1);
 	assert_unharmed(&child);
@@ -437,14 +365,14 @@ sp_lab_test(api, log_as_it_comes)
 {
 	sp_set_policy(lab, "version: 1\nexec: {default: allow, rules: [{id: nope, program: id, action: deny, reason: "
 			   "Because.}]}\n");
-	struct sp_child child = start(lab, "echo ready; read line; /usr/bin/id; /bin/echo said $line; exit 7");
-	const char *path = await_socket(lab, &child);
-	cleanup_caller struct sp_caller caller = call_up(path);
+	struct sp_child child = sp_start_ready(lab, "echo ready; read line; /usr/bin/id; /bin/echo said $line; exit 7");
+	const char *path = sp_await_socket(lab, &child);
+	cleanup_caller struct sp_caller caller = sp_call_up(path);
 	cleanup_reply struct sp_reply first, denied, result, end;
 
 	assert_fails(&caller, "io.sallyport.Log", NULL, "org.varlink.service.ExpectedMore");
-	cr_assert_eq(sp_caller_send(&caller, "io.sallyport.Log", json_pack("{ss}", "job", job_of(path)), SP_CALL_MORE,
-				    NULL, 0),
+	cr_assert_eq(sp_caller_send(&caller, "io.sallyport.Log", json_pack("{ss}", "job", sp_job_of(path)),
+				    SP_CALL_MORE, NULL, 0),
 		     0);
 	receive(&caller, &first, true);
 	assert_unharmed(&child);
@@ -473,11 +401,11 @@ sp_lab_test(api, log_as_it_comes)
 sp_lab_test(api, log_of_a_slow_reader)
 {
 	enum { STORM = 1500 };
-	struct sp_child child = start(
+	struct sp_child child = sp_start_ready(
 		lab,
 		sp_text(lab, "echo ready; read line; %s %d 1 %s; echo over; read line; /bin/echo said $line; exit 7",
 			sp_program(lab, "execstorm"), STORM, sp_program(lab, "marker")));
-	cleanup_caller struct sp_caller caller = call_up(await_socket(lab, &child));
+	cleanup_caller struct sp_caller caller = sp_call_up(sp_await_socket(lab, &child));
 	cleanup_reply struct sp_reply first;
 	json_int_t missed = 0, seen = 0;
 
@@ -537,17 +465,17 @@ sp_lab_test(api, other_users_are_not_answered)
 {
 	if (geteuid() != 0)
 		cr_skip_test("needs several users");
-	struct sp_child child = start(lab, LISTENS);
-	const char *path = await_socket(lab, &child);
+	struct sp_child child = sp_start_ready(lab, LISTENS);
+	const char *path = sp_await_socket(lab, &child);
 	struct stat st;
 
 	cr_assert_eq(stat(path, &st), 0);
 	cr_assert_eq(st.st_mode & 0777, 0600, "others cannot even connect");
 	cr_assert_eq(chmod(path, 0666), 0);
-	cr_assert_eq(stat(runtime_directory(lab), &st), 0);
-	cr_assert_eq(chmod(runtime_directory(lab), 0711), 0);
+	cr_assert_eq(stat(sp_runtime_directory(lab), &st), 0);
+	cr_assert_eq(chmod(sp_runtime_directory(lab), 0711), 0);
 	const bool other = is_answered(path, 65532), own = is_answered(path, lab->who == SP_WHO_ROOT ? 0 : 65534);
-	cr_assert_eq(chmod(runtime_directory(lab), st.st_mode & 0777), 0);
+	cr_assert_eq(chmod(sp_runtime_directory(lab), st.st_mode & 0777), 0);
 	cr_assert(own, "the control");
 	cr_assert_not(other);
 	assert_unharmed(&child);
@@ -558,10 +486,10 @@ sp_lab_test(api, who_is_in_a_job_is_not_answered)
 {
 	static const char refusal[] = "does not answer who is in a job";
 	sp_skip_if_sanitized(lab, "asan", "the leak checker traces, which a job's filter refuses");
-	struct sp_child child = start(lab, LISTENS);
+	struct sp_child child = sp_start_ready(lab, LISTENS);
 	const char *list = sp_text(lab, "sleep 0.3; %s ps --json 2>&1", sp_sallyport(lab)), *inside, *outside;
 
-	(void)await_socket(lab, &child);
+	(void)sp_await_socket(lab, &child);
 	cr_assert_eq(sp_beside(lab, sp_supervised_argv(lab, sp_argv("sh", "-c", list)), &inside), 0);
 	cr_assert_eq(sp_beside(lab, sp_argv("sh", "-c", list), &outside), 0);
 	cr_assert_not_null(strstr(outside, sp_text(lab, "\"supervisor\":%d,", child.pid)), "the control: %s", outside);
@@ -578,7 +506,7 @@ sp_lab_test(api, who_is_in_a_job_is_not_answered)
 
 static int connect_raw(const char *path)
 {
-	struct sp_caller caller = call_up(path);
+	struct sp_caller caller = sp_call_up(path);
 
 	return caller.socket;
 }
@@ -586,8 +514,8 @@ static int connect_raw(const char *path)
 /* What an honest caller gets meanwhile. */
 static void assert_serves(const char *path)
 {
-	cleanup_caller struct sp_caller caller = call_up(path);
-	cleanup_reply struct sp_reply reply = ask(&caller, "io.sallyport.List", NULL);
+	cleanup_caller struct sp_caller caller = sp_call_up(path);
+	cleanup_reply struct sp_reply reply = sp_ask(&caller, "io.sallyport.List", NULL);
 }
 
 static void assert_hung_up(int socket)
@@ -615,8 +543,8 @@ sp_lab_test(api, junk)
 		"\xff\xfe",
 		"{\"method\":\"\\u0000\"}",
 	};
-	struct sp_child child = start(lab, LISTENS);
-	const char *path = await_socket(lab, &child);
+	struct sp_child child = sp_start_ready(lab, LISTENS);
+	const char *path = sp_await_socket(lab, &child);
 
 	for (size_t i = 0; i < sizeof junk / sizeof *junk; i++) {
 		cleanup_close int socket = connect_raw(path);
@@ -631,8 +559,8 @@ sp_lab_test(api, junk)
 /* As deep as it is long; and one that never ends. */
 sp_lab_test(api, deep_and_huge_messages)
 {
-	struct sp_child child = start(lab, LISTENS);
-	const char *path = await_socket(lab, &child);
+	struct sp_child child = sp_start_ready(lab, LISTENS);
+	const char *path = sp_await_socket(lab, &child);
 	const size_t size = 64 << 20;
 	cleanup_free char *bytes = malloc(size);
 
@@ -654,8 +582,8 @@ sp_lab_test(api, deep_and_huge_messages)
 /* Half a message and no more, descriptors by the hundred, a reader that does not read: others are served meanwhile. */
 sp_lab_test(api, slow_callers)
 {
-	struct sp_child child = start(lab, LISTENS);
-	const char *path = await_socket(lab, &child);
+	struct sp_child child = sp_start_ready(lab, LISTENS);
+	const char *path = sp_await_socket(lab, &child);
 	static const char call[] = "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
 				   "\"parameters\":{\"interface\":\"io.sallyport\"}}";
 	cleanup_close int half = connect_raw(path), reader = connect_raw(path);
@@ -675,8 +603,8 @@ sp_lab_test(api, slow_callers)
 sp_lab_test(api, a_stopped_supervisor_holds_nobody_up)
 {
 	enum { MANY = 200 /* more than the backlog */ };
-	struct sp_child child = start(lab, LISTENS);
-	const char *path = await_socket(lab, &child), *list = NULL;
+	struct sp_child child = sp_start_ready(lab, LISTENS);
+	const char *path = sp_await_socket(lab, &child), *list = NULL;
 	int sockets[MANY], err = 0, count = 0;
 
 	cr_assert_eq(kill(child.pid, SIGSTOP), 0);
@@ -688,7 +616,7 @@ sp_lab_test(api, a_stopped_supervisor_holds_nobody_up)
 	}
 	cr_assert_eq(err, -EAGAIN, "%s", strerror(-err));
 	cr_assert_eq(sp_beside(lab, sp_argv("sh", "-c", sp_text(lab, "%s top 2>&1", sp_sallyport(lab))), &list), 0);
-	cr_assert_not_null(strstr(list, sp_text(lab, "job %s does not answer", job_of(path))), "%s", list);
+	cr_assert_not_null(strstr(list, sp_text(lab, "job %s does not answer", sp_job_of(path))), "%s", list);
 	for (int i = 0; i < count; i++)
 		sp_close_fd(&sockets[i]);
 	cr_assert_eq(kill(child.pid, SIGCONT), 0);
@@ -704,8 +632,8 @@ sp_lab_test(api, descriptors_by_the_hundred)
 		char bytes[CMSG_SPACE(AT_ONCE * sizeof(int))];
 		struct cmsghdr align;
 	} control = {0};
-	struct sp_child child = start(lab, LISTENS);
-	const char *path = await_socket(lab, &child);
+	struct sp_child child = sp_start_ready(lab, LISTENS);
+	const char *path = sp_await_socket(lab, &child);
 	long fds = 0;
 
 	for (int i = 0; i < 20; i++) {
@@ -735,8 +663,8 @@ sp_lab_test(api, descriptors_by_the_hundred)
 /* The oldest of the idle ones goes for each that comes; and fds that come unasked are closed. */
 sp_lab_test(api, many_connections_and_descriptors)
 {
-	struct sp_child child = start(lab, LISTENS);
-	const char *path = await_socket(lab, &child);
+	struct sp_child child = sp_start_ready(lab, LISTENS);
+	const char *path = sp_await_socket(lab, &child);
 	const long many = sp_size(500, 10000);
 	const struct rlimit more = {.rlim_cur = 20000, .rlim_max = 20000};
 	cleanup_free int *sockets = calloc((size_t)many, sizeof *sockets);
@@ -745,7 +673,7 @@ sp_lab_test(api, many_connections_and_descriptors)
 	cr_assert(many < 1000 || setrlimit(RLIMIT_NOFILE, &more) == 0);
 	for (long i = 0; i < many; i++) {
 		const int fd[] = {0, 1, 2, 0, 1, 2};
-		struct sp_caller caller = call_up(path);
+		struct sp_caller caller = sp_call_up(path);
 
 		(void)!sp_caller_send(&caller, "io.sallyport.List", NULL, 0, fd, i % 2 == 0 ? 6 : 0);
 		sockets[i] = caller.socket;

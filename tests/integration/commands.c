@@ -1,5 +1,5 @@
 /* The commands that look at jobs and steer them, as a person or a script uses them. */
-#include "harness.h"
+#include "talk.h"
 
 #include <jansson.h>
 #include <poll.h>
@@ -33,14 +33,6 @@ static const char *await_job(struct sp_lab *lab, const struct sp_child *child)
 	}
 }
 
-static struct sp_child start(struct sp_lab *lab, const char *script)
-{
-	struct sp_child child = sp_start(lab, NULL, sp_supervised_argv(lab, sp_argv("sh", "-c", script)));
-
-	cr_assert(sp_await_text(&child, "ready"), "%.2000s", child.err_buffer.data);
-	return child;
-}
-
 static void finish(struct sp_child *child)
 {
 	cr_assert_eq(write(child->input, "go on\n", 6), 6);
@@ -63,7 +55,7 @@ static json_t *parse_line(const char *output)
 
 sp_lab_test(commands, looking)
 {
-	struct sp_child child = start(lab, "sleep 1000 & sleeper=$!; " LISTENS);
+	struct sp_child child = sp_start_ready(lab, "sleep 1000 & sleeper=$!; " LISTENS);
 	const char *id = await_job(lab, &child);
 	const char *tree = of_client(lab, 0, "ps --tree");
 
@@ -93,7 +85,7 @@ sp_lab_test(commands, looking)
 /* As Prometheus reads it: each sample below a TYPE of its name, buckets that grow, their last one the count. */
 sp_lab_test(commands, metrics)
 {
-	struct sp_child child = start(lab, "/bin/true; " LISTENS);
+	struct sp_child child = sp_start_ready(lab, "/bin/true; " LISTENS);
 	const char *label = sp_text(lab, "{supervisor=\"%d\",origin=\"embedded\"", child.pid);
 
 	(void)await_job(lab, &child);
@@ -114,7 +106,7 @@ sp_lab_test(commands, metrics)
 sp_lab_test(commands, freezing_and_waiting)
 {
 	const bool one_shot = strcmp(sp_tracking(), "oneshot") == 0;
-	struct sp_child child = start(lab, "mkfifo word; echo ready; read line <word; exit 7");
+	struct sp_child child = sp_start_ready(lab, "mkfifo word; echo ready; read line <word; exit 7");
 	const char *id = await_job(lab, &child), *waited = NULL;
 
 	if (one_shot) {
@@ -138,7 +130,7 @@ sp_lab_test(commands, freezing_and_waiting)
 /* A supervisor that is stopped with its job does not answer, which is said. */
 sp_lab_test(commands, a_stopped_supervisor_is_counted)
 {
-	struct sp_child child = start(lab, LISTENS);
+	struct sp_child child = sp_start_ready(lab, LISTENS);
 	const char *id = await_job(lab, &child);
 
 	cr_assert_eq(kill(child.pid, SIGSTOP), 0);

@@ -80,14 +80,6 @@ sp_lab_test(reload, in_an_exec_storm)
 
 #define READ_OR_EXIT "echo ready; read line; /bin/echo said $line; exit 7"
 
-static struct sp_child start(struct sp_lab *lab, const char *script)
-{
-	struct sp_child child = sp_start(lab, NULL, sp_supervised_argv(lab, sp_argv("sh", "-c", script)));
-
-	cr_assert(sp_await_text(&child, "ready"), "%.2000s", child.err_buffer.data);
-	return child;
-}
-
 static void assert_ends(struct sp_child *child, const char *says, const char *complains)
 {
 	cr_assert_eq(write(child->input, "go\n", 3), 3);
@@ -101,7 +93,7 @@ static void assert_ends(struct sp_child *child, const char *says, const char *co
 sp_lab_test(reload, decides_anew)
 {
 	sp_set_policy(lab, "{version: 1, exec: {default: allow}}");
-	struct sp_child child = start(lab, "/bin/echo one; echo ready; read line; /bin/echo two; exit 7");
+	struct sp_child child = sp_start_ready(lab, "/bin/echo one; echo ready; read line; /bin/echo two; exit 7");
 	cleanup_caller struct sp_caller caller = sp_call_up(sp_await_socket(lab, &child));
 	write_policy(
 		lab,
@@ -126,8 +118,8 @@ sp_lab_test(reload, decides_anew)
 sp_lab_test(reload, wants_the_environment_from_then_on)
 {
 	sp_set_policy(lab, "{version: 1, exec: {default: allow}}");
-	struct sp_child child =
-		start(lab, "X=1 /bin/echo one; echo ready; read line; X=1 /bin/echo two; /bin/echo three; exit 7");
+	struct sp_child child = sp_start_ready(
+		lab, "X=1 /bin/echo one; echo ready; read line; X=1 /bin/echo two; /bin/echo three; exit 7");
 	cleanup_caller struct sp_caller caller = sp_call_up(sp_await_socket(lab, &child));
 	write_policy(lab, "{version: 1, exec: {default: allow, rules: [{id: no, env: [X], action: deny}]}}");
 	cleanup_reply struct sp_reply reply = sp_ask(&caller, "io.sallyport.Reload", NULL);
@@ -141,7 +133,7 @@ sp_lab_test(reload, wants_the_environment_from_then_on)
 sp_lab_test(reload, by_command)
 {
 	sp_set_policy(lab, sp_text(lab, GENERATION, 1L));
-	struct sp_child child = start(lab, READ_OR_EXIT);
+	struct sp_child child = sp_start_ready(lab, READ_OR_EXIT);
 	const char *socket = sp_await_socket(lab, &child), *said = NULL;
 	const char *command =
 		sp_text(lab, "%s reload --audit %s %s 2>&1", sp_sallyport(lab), lab->audit, sp_job_of(socket));
@@ -186,7 +178,7 @@ static void await_reload(struct sp_child *child, const char *sentence)
 sp_lab_test(reload, by_signal)
 {
 	sp_set_policy(lab, sp_text(lab, GENERATION, 1L));
-	struct sp_child child = start(lab, READ_OR_EXIT);
+	struct sp_child child = sp_start_ready(lab, READ_OR_EXIT);
 
 	write_policy(lab, sp_text(lab, GENERATION, 2L));
 	cr_assert_eq(kill(child.pid, SIGHUP), 0);
@@ -202,9 +194,10 @@ sp_lab_test(reload, by_signal)
 sp_lab_test(reload, not_by_the_job)
 {
 	sp_set_policy(lab, sp_text(lab, GENERATION, 1L));
-	struct sp_child child = start(lab, "trap '' HUP; echo ready; read s; i=0; while [ $i -lt 50 ]; do (kill -HUP "
-					   "$s) & i=$((i+1)); done; kill -HUP $s;"
-					   " wait; /bin/kill -HUP $s; /bin/true; read line; exit 7");
+	struct sp_child child =
+		sp_start_ready(lab, "trap '' HUP; echo ready; read s; i=0; while [ $i -lt 50 ]; do (kill -HUP "
+				    "$s) & i=$((i+1)); done; kill -HUP $s;"
+				    " wait; /bin/kill -HUP $s; /bin/true; read line; exit 7");
 
 	write_policy(lab, sp_text(lab, GENERATION, 2L));
 	const char *words = sp_text(lab, "%d\ngo\n", child.pid);
@@ -218,7 +211,8 @@ sp_lab_test(reload, not_by_the_job)
 /* Nothing to be read again: the signal is the program's. */
 sp_lab_test(reload, without_a_file_it_is_a_hang_up)
 {
-	struct sp_child child = start(lab, "trap 'echo hung up; exit 7' HUP; echo ready; while :; do read line; done");
+	struct sp_child child =
+		sp_start_ready(lab, "trap 'echo hung up; exit 7' HUP; echo ready; while :; do read line; done");
 	cleanup_caller struct sp_caller caller = sp_call_up(sp_await_socket(lab, &child));
 	cleanup_reply struct sp_reply reply =
 		sp_ask_in_vain(&caller, "io.sallyport.Reload", NULL, "io.sallyport.BadPolicy");

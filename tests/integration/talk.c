@@ -2,11 +2,12 @@
 #include "talk.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
-static const char *runtime_directory(struct sp_lab *lab)
+const char *sp_runtime_directory(struct sp_lab *lab)
 {
 	const uid_t user = geteuid() != 0 ? geteuid() : 65534;
 
@@ -31,7 +32,7 @@ static const char *find_socket(struct sp_lab *lab, const char *place, pid_t supe
 
 const char *sp_await_socket(struct sp_lab *lab, const struct sp_child *child)
 {
-	const char *place = runtime_directory(lab), *found;
+	const char *place = sp_runtime_directory(lab), *found;
 
 	while ((found = find_socket(lab, place, child->pid)) == NULL) {
 		cr_assert_lt(sp_deadline(0), child->deadline, "no socket");
@@ -45,11 +46,24 @@ const char *sp_job_of(const char *socket)
 	return strrchr(socket, '/') + 1;
 }
 
+struct sp_child sp_start_ready(struct sp_lab *lab, const char *script)
+{
+	struct sp_child child = sp_start(lab, NULL, sp_supervised_argv(lab, sp_argv("sh", "-c", script)));
+
+	cr_assert(sp_await_text(&child, "ready"), "%.2000s", child.err_buffer.data);
+	return child;
+}
+
 struct sp_caller sp_call_up(const char *socket)
 {
+	const int64_t deadline = sp_deadline(60);
 	struct sp_caller caller;
+	int err;
 
-	cr_assert_eq(sp_caller_open(&caller, socket), 0);
+	/* -EAGAIN: so many are before us. */
+	while ((err = sp_caller_open(&caller, socket)) == -EAGAIN && sp_deadline(0) < deadline)
+		continue;
+	cr_assert_eq(err, 0, "%s", strerror(-err));
 	caller.patience = 30000;
 	return caller;
 }

@@ -8,6 +8,12 @@
 #define cleanup_caller sp_cleanup(sp_caller_close)
 #define cleanup_reply sp_cleanup(sp_reply_release)
 
+/* A supervised shell that has said "ready". */
+struct sp_child sp_start_ready(struct sp_lab *lab, const char *script);
+
+/* Where the sockets of the lab's user are. */
+const char *sp_runtime_directory(struct sp_lab *lab);
+
 /* The socket of that supervisor, once it is there; its last part is the job's id. */
 const char *sp_await_socket(struct sp_lab *lab, const struct sp_child *child);
 const char *sp_job_of(const char *socket);
