@@ -111,12 +111,12 @@ static const char *build_directory(struct sp_lab *lab)
 	return keep(lab, absolute);
 }
 
-static bool user_can_run(const char *path)
+static bool user_can(const char *path, int mode)
 {
 	bool can = false;
 
 	cr_assert_eq(seteuid(NOBODY), 0);
-	can = euidaccess(path, R_OK | X_OK) == 0;
+	can = euidaccess(path, mode) == 0;
 	cr_assert_eq(seteuid(0), 0);
 	return can;
 }
@@ -140,7 +140,21 @@ static const char *copy_for_user(struct sp_lab *lab, const char *path)
 static const char *runnable(struct sp_lab *lab, const char *path)
 {
 	cr_assert_eq(access(path, X_OK), 0, "%s: %s (run `make test`)", path, strerror(errno));
-	return changes_user(lab) && !user_can_run(path) ? copy_for_user(lab, path) : path;
+	return changes_user(lab) && !user_can(path, R_OK | X_OK) ? copy_for_user(lab, path) : path;
+}
+
+const char *sp_file(struct sp_lab *lab, const char *path)
+{
+	char *absolute = realpath(path, NULL);
+
+	cr_assert_not_null(absolute, "%s: %s", path, strerror(errno));
+	const char *kept = keep(lab, absolute);
+	return changes_user(lab) && !user_can(kept, R_OK) ? copy_for_user(lab, kept) : kept;
+}
+
+const char *sp_plugin(struct sp_lab *lab, const char *directory, const char *name)
+{
+	return sp_file(lab, sp_text(lab, "%s/%s/%s.so", build_directory(lab), directory, name));
 }
 
 const char *sp_sallyport(struct sp_lab *lab)

@@ -43,6 +43,10 @@ const char *sp_sallyport(struct sp_lab *lab);
 const char *sp_sallyportd(struct sp_lab *lab);
 const char *sp_program(struct sp_lab *lab, const char *name);
 
+/* A file of this tree, for the lab's user to read: its absolute path, or that of a copy in the lab. */
+const char *sp_file(struct sp_lab *lab, const char *path);
+const char *sp_plugin(struct sp_lab *lab, const char *directory, const char *name); /* of the build */
+
 /* Writes a file in the lab and returns its path; the second form makes it the lab's policy. */
 const char *sp_write_file(struct sp_lab *lab, const char *name, const void *data, size_t size, mode_t mode);
 void sp_set_policy(struct sp_lab *lab, const char *text);

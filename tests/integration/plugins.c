@@ -7,24 +7,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *plugin(struct sp_lab *lab, const char *directory, const char *name)
-{
-	const char *build = getenv("SP_BUILD");
-	char *path = realpath(sp_text(lab, "%s/%s/%s.so", build != NULL ? build : "build", directory, name), NULL);
-
-	cr_assert_not_null(path, "no plugin %s", name);
-	const char *copy = sp_text(lab, "%s", path);
-	free(path);
-	return copy;
-}
-
 static void use(struct sp_lab *lab, const char *rest, const char *otherwise)
 {
 	sp_set_policy(lab,
 		      sp_text(lab,
 			      "version: 1\nexec: {default: %s, rules: [{id: shell, program: [sh, dash, bash], action: "
 			      "allow}]}\nplugins: [{path: %s%s}]\n",
-			      otherwise, plugin(lab, "tests/plugins", "oracle"), rest));
+			      otherwise, sp_plugin(lab, "tests/plugins", "oracle"), rest));
 }
 
 static struct sp_outcome run(struct sp_lab *lab, const char *script)
@@ -170,7 +159,7 @@ sp_lab_test(plugins, git_guard)
 		      sp_text(lab,
 			      "{version: 1, exec: {default: deny, rules: [{id: all, program: /**, action: allow}]}, "
 			      "plugins: [{path: %s, config: {protected: [main]}, when: allowed, timeout_ms: 30000}]}",
-			      plugin(lab, "plugins", "git-guard")));
+			      sp_plugin(lab, "plugins", "git-guard")));
 	cleanup_outcome struct sp_outcome outcome = run(
 		lab,
 		"for w in 'status' 'push origin topic' 'push origin main' '-C / push -f origin HEAD:refs/heads/main'"
@@ -187,7 +176,7 @@ sp_lab_test(plugins, rate_limit)
 		      sp_text(lab,
 			      "{version: 1, exec: {default: deny, rules: [{id: all, program: /**, action: allow}]}, "
 			      "plugins: [{path: %s, config: {per_minute: 5}, when: allowed, timeout_ms: 30000}]}",
-			      plugin(lab, "plugins", "rate-limit")));
+			      sp_plugin(lab, "plugins", "rate-limit")));
 	cleanup_outcome struct sp_outcome outcome =
 		run(lab, "(for i in 1 2 3 4 5 6 7; do /bin/echo $i; done); /bin/echo other; exit 7");
 	sp_assert_ended(&outcome, 7, outcome.err.data);
@@ -207,7 +196,7 @@ sp_lab_test(plugins, office_hours)
 				      "{version: 1, exec: {default: deny, rules: [{id: all, program: /**, action: "
 				      "allow}]}, plugins: [{path: %s, config: {programs: [echo], days: %s, from: 0, "
 				      "to: 24, otherwise: deny}, when: allowed, timeout_ms: 30000}]}",
-				      plugin(lab, "plugins", "office-hours"), rows[i].days));
+				      sp_plugin(lab, "plugins", "office-hours"), rows[i].days));
 		cleanup_outcome struct sp_outcome outcome = run(lab, "/bin/echo late || echo $?; exit 7");
 		sp_assert_ended(&outcome, 7, outcome.err.data);
 		cr_assert_str_eq(outcome.out.data, rows[i].out, "%s", outcome.err.data);
@@ -226,11 +215,10 @@ sp_lab_test(plugins, the_example_in_the_manual)
 			"page=$1; sed -n '/^\\.Bd -literal -compact/,/^\\.Ed/p' \"$page\" | sed '1d;$d;s/\\\\e/\\\\/g' "
 			">%s && gcc -Wall -Wextra -Werror -shared -fPIC -I\"$2\" -o %s %s && chmod 644 %s",
 			source, object, source, object);
-	char *page = realpath("docs/sallyport-plugin.3", NULL), *proto = realpath("proto", NULL);
+	const char *page = sp_file(lab, "docs/sallyport-plugin.3"), *header = sp_file(lab, "proto/sallyport-plugin.h");
+	const char *proto = sp_text(lab, "%.*s", (int)(strrchr(header, '/') - header), header);
 
 	cleanup_outcome struct sp_outcome compiled = sp_run(lab, NULL, sp_argv("sh", "-c", make, "sh", page, proto));
-	free(page);
-	free(proto);
 	sp_assert_ended(&compiled, 0, compiled.err.data);
 	sp_set_policy(
 		lab,
